@@ -1,0 +1,73 @@
+"""Equations: what the user wrote, checked once, then never changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import sympy as sp
+
+from symode.equations.checks import check_equations
+
+
+@dataclass(frozen=True)
+class Equations:
+    r"""The initial value problem :math:`\dot z = f(z, t, \theta)`, :math:`z(t_0) = z_0(\theta, t_0)`.
+
+    Parameters
+    ----------
+    states
+        The state symbols, in the order of every state array.
+    rhs
+        One SymPy expression per state: :math:`f`.
+    parameters
+        The parameter symbols, in the order of every parameter array.
+    time
+        The symbol of time.
+    initial
+        One expression per state in parameters and time, or None where initial
+        values are passed to each solve.
+    observables
+        Pairs (name, expression) in states, time and parameters.
+
+    Raises
+    ------
+    ModelError
+        With every fault found, each named.
+
+    Examples
+    --------
+    >>> import sympy as sp
+    >>> x, k, t = sp.symbols("x k t")
+    >>> Equations((x,), (-k * x,), (k,), t).state_names
+    ('x',)
+    """
+
+    states: tuple[sp.Symbol, ...]
+    rhs: tuple[sp.Expr, ...]
+    parameters: tuple[sp.Symbol, ...]
+    time: sp.Symbol
+    initial: tuple[sp.Expr, ...] | None = None
+    observables: tuple[tuple[str, sp.Expr], ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        check_equations(self)
+
+    @property
+    def n_states(self) -> int:
+        """Number of states, n."""
+        return len(self.states)
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of parameters, m."""
+        return len(self.parameters)
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """Names of the states, in order."""
+        return tuple(s.name for s in self.states)
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """Names of the parameters, in order."""
+        return tuple(s.name for s in self.parameters)

@@ -1,0 +1,79 @@
+"""Walks over SymPy expressions with an explicit stack: any nesting depth, shared subtrees once.
+
+SymPy's own ``free_symbols``, ``has`` and ``preorder_traversal`` recurse and overflow the stack at
+nesting depths of a few hundred; models must be readable at 3000.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import sympy as sp
+
+
+def distinct_nodes(expressions: Iterable[sp.Basic]) -> Iterator[sp.Basic]:
+    """Yield every node below the expressions once, parents before their children.
+
+    Nodes are told apart by identity, not by ``==``: hashing an expression recurses the first time
+    it is done. The cost is thus linear in the memory the expressions occupy.
+
+    Examples
+    --------
+    >>> import sympy as sp
+    >>> x = sp.Symbol("x")
+    >>> [str(node) for node in distinct_nodes([sp.sin(x) + x])]
+    ['x + sin(x)', 'x', 'sin(x)']
+    """
+    # The dictionary holds the nodes themselves, so that no identity is reused while it is read.
+    seen: dict[int, sp.Basic] = {}
+    stack = list(expressions)[::-1]
+    while stack:
+        node = stack.pop()
+        if id(node) in seen:
+            continue
+        seen[id(node)] = node
+        yield node
+        stack.extend(arg for arg in reversed(node.args) if isinstance(arg, sp.Basic))
+
+
+def postorder(expression: sp.Basic) -> list[sp.Basic]:
+    """Return every distinct node below an expression, children before their parents.
+
+    Examples
+    --------
+    >>> import sympy as sp
+    >>> x = sp.Symbol("x")
+    >>> [str(node) for node in postorder(sp.sin(x) + x)]
+    ['x', 'sin(x)', 'x + sin(x)']
+    """
+    done: dict[int, sp.Basic] = {}
+    stack: list[tuple[sp.Basic, bool]] = [(expression, False)]
+    while stack:
+        node, children_are_done = stack.pop()
+        if id(node) in done:
+            continue
+        if children_are_done:
+            done[id(node)] = node
+            continue
+        stack.append((node, True))
+        stack.extend((arg, False) for arg in reversed(node.args) if isinstance(arg, sp.Basic))
+    return list(done.values())
+
+
+def symbols_in(expressions: Iterable[sp.Basic]) -> tuple[sp.Symbol, ...]:
+    """Return the distinct symbols below the expressions, in order of first appearance.
+
+    Symbols of one name and different assumptions are different symbols.
+
+    Examples
+    --------
+    >>> import sympy as sp
+    >>> x, k = sp.symbols("x k")
+    >>> symbols_in([sp.sin(x), k * x])
+    (x, k)
+    """
+    found: dict[sp.Symbol, None] = {}
+    for node in distinct_nodes(expressions):
+        if isinstance(node, sp.Symbol):
+            found.setdefault(node)
+    return tuple(found)

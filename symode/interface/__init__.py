@@ -1,0 +1,1 @@
+"""The façade a user holds: Model."""

@@ -1,0 +1,1 @@
+"""The Graph with its sweeps, and the SymPy side that people read."""
