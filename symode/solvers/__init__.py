@@ -1,0 +1,1 @@
+"""Solvers: tableaus, options, the adaptive integration and its Solution."""
