@@ -1,0 +1,79 @@
+"""Directives that print symode's own lists, so that the tables of methods cannot grow stale.
+
+``{solver-table}`` prints `symode.solvers.methods.METHODS`,
+``{gradient-table}`` prints `symode.gradients.methods.METHODS`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> nodes.table:
+    """Return a docutils table of plain text; the first column is set as code."""
+    group = nodes.tgroup(cols=len(header))
+    group.extend(nodes.colspec(colwidth=1) for _ in header)
+    head, body = nodes.thead(), nodes.tbody()
+    for part, lines in ((head, [header]), (body, rows)):
+        for line in lines:
+            row = nodes.row()
+            for column, text in enumerate(line):
+                code = part is body and column == 0
+                inline = nodes.literal(text, text) if code else nodes.Text(text)
+                row += nodes.entry("", nodes.paragraph("", "", inline))
+            part += row
+    group += head
+    group += body
+    return nodes.table("", group)
+
+
+class SolverTable(SphinxDirective):
+    """One row per solver: family, orders, stages, citation."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table."""
+        from symode.solvers.methods import METHODS, get_method
+        from symode.solvers.tableau import ExplicitTableau
+
+        rows = []
+        for name in METHODS:
+            method = get_method(name)
+            explicit = isinstance(method, ExplicitTableau)
+            rows.append(
+                (
+                    name,
+                    "explicit Runge–Kutta" if explicit else "Rosenbrock, for stiff problems",
+                    f"{method.order} ({method.embedded_order})",
+                    str(method.dense_order),
+                    str(len(method.b) if explicit else len(method.m)),
+                    method.source,
+                )
+            )
+        header = ("solver", "family", "order (of the error estimate)", "order of dense output")
+        return [table((*header, "stages", "source"), rows)]
+
+
+class GradientTable(SphinxDirective):
+    """One row per gradient method: the first sentence of its docstring, cost and memory."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table."""
+        from symode.gradients.methods import METHODS
+
+        rows = [
+            (cls.__name__, (inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " "))
+            for cls in METHODS
+        ]
+        return [table(("method", "what it does"), rows)]
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the directives."""
+    app.add_directive("solver-table", SolverTable)
+    app.add_directive("gradient-table", GradientTable)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
