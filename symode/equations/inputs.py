@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, TypeAlias
 
@@ -12,6 +12,7 @@ import sympy as sp
 
 from symode.equations.checks import find_faults, refuse
 from symode.equations.equations import Equations
+from symode.equations.namespace import SymbolNamespace
 from symode.equations.walk import symbols_in
 from symode.errors import ModelError
 
@@ -49,7 +50,7 @@ def as_expression(value: object) -> sp.Basic:
             f"is the text {value!r}; write a SymPy expression, or give the whole model as text to "
             "Model.from_text"
         )
-    if isinstance(value, bool) or type(value).__name__ == "bool_":
+    if isinstance(value, bool):
         raise ModelError(f"is {value}, a truth value, and a number or an expression is expected")
     if isinstance(value, numbers.Integral):
         return sp.Integer(int(value))
@@ -250,6 +251,19 @@ def _time_symbol(
     return sp.Symbol("t")
 
 
+def _inferred_parameters(symbols: Iterable[sp.Symbol], others: Sequence[Any]) -> list[sp.Symbol]:
+    """Return the symbols that are neither states nor time, sorted by name.
+
+    A namesake with other assumptions is left out: the checks then say where it stands.
+    """
+    taken = {symbol.name for symbol in others if isinstance(symbol, sp.Symbol)}
+    by_name: dict[str, sp.Symbol] = {}
+    for symbol in symbols:
+        if symbol.name not in taken:
+            by_name.setdefault(symbol.name, symbol)
+    return [by_name[name] for name in sorted(by_name)]
+
+
 def from_mapping(
     equations: object,
     parameters: SymbolsLike | None = None,
@@ -294,8 +308,8 @@ def from_mapping(
     """
     reader = _Reader()
     keys, values = _equation_pairs(equations, states, reader)
-    for given in (keys, () if parameters is None else _split(parameters), (time,)):
-        reader.know(given)
+    order = None if parameters is None else _ordered(parameters, "parameters", reader)
+    reader.know([*keys, *(order or ()), time])
     rhs = [reader.expression(value, f"d{key}/dt") for key, value in zip(keys, values, strict=False)]
     rhs += [reader.expression(v, "An expression without a state") for v in values[len(keys) :]]
     reader.know(symbols_in(rhs))
@@ -304,18 +318,11 @@ def from_mapping(
     pairs = _observables(observables, reader)
     written = [*rhs, *(z0 or ()), *(expression for _, expression in pairs)]
     reader.know(symbols_in(written))
-    theta = (
-        None
-        if parameters is None
-        else [reader.symbol(key) for key in _ordered(parameters, "parameters", reader)]
-    )
+    theta = None if order is None else [reader.symbol(key) for key in order]
     taken = [*state_symbols, *(theta or ())]
     time_symbol = _time_symbol(time, written, taken, reader)
     if theta is None:
-        known = {
-            symbol for symbol in (*state_symbols, time_symbol) if isinstance(symbol, sp.Symbol)
-        }
-        theta = sorted((s for s in symbols_in(written) if s not in known), key=lambda s: s.name)
+        theta = _inferred_parameters(symbols_in(written), [*state_symbols, time_symbol])
     if reader.faults:
         found = find_faults(state_symbols, rhs, theta, time_symbol, z0, pairs)
         refuse(list(dict.fromkeys([*reader.faults, *found])))
@@ -327,48 +334,6 @@ def from_mapping(
         z0,
         pairs,
     )
-
-
-class SymbolNamespace(Sequence[sp.Symbol]):
-    """Symbols that can be indexed, iterated, and reached by name.
-
-    Examples
-    --------
-    >>> import sympy as sp
-    >>> z = SymbolNamespace(sp.symbols("x y"))
-    >>> z[0], z.y, z["y"], len(z)
-    (x, y, y, 2)
-    """
-
-    def __init__(self, symbols: Iterable[sp.Symbol]) -> None:
-        self._symbols = tuple(symbols)
-        # In the instance, a name hides a method of the class ("index", "count").
-        self.__dict__.update({symbol.name: symbol for symbol in self._symbols})
-
-    def __getitem__(self, key: Any) -> Any:
-        """Return by position, slice or name."""
-        if isinstance(key, str):
-            for symbol in self._symbols:
-                if symbol.name == key:
-                    return symbol
-            raise KeyError(f"{key!r} is not one of {', '.join(s.name for s in self._symbols)}")
-        return self._symbols[key]
-
-    def __len__(self) -> int:
-        """Return the number of symbols."""
-        return len(self._symbols)
-
-    def __iter__(self) -> Iterator[sp.Symbol]:
-        """Iterate over the symbols in order."""
-        return iter(self._symbols)
-
-    def __getattr__(self, name: str) -> sp.Symbol:
-        """Say which names exist when an unknown one is asked for."""
-        raise AttributeError(f"{name!r} is not one of {', '.join(s.name for s in self._symbols)}")
-
-    def __repr__(self) -> str:
-        """Return the names in order."""
-        return f"({', '.join(s.name for s in self._symbols)})"
 
 
 def from_function(
@@ -401,5 +366,12 @@ def from_function(
     theta = [reader.symbol(key) for key in _ordered(parameters, "parameters", reader)]
     time_symbol = reader.symbol(time)
     refuse(reader.faults)
-    result = function(SymbolNamespace(z), time_symbol, SymbolNamespace(theta))
+    try:
+        result = function(SymbolNamespace(z), time_symbol, SymbolNamespace(theta))
+    except TypeError as error:
+        raise ModelError(
+            f"The function could not be called with symbols (z, t, theta): {error}. Inside it, use "
+            "the functions of sympy (sympy.sin, not math.sin or numpy.sin) and sympy.Piecewise in "
+            "place of if."
+        ) from error
     return from_mapping(result, theta, time_symbol, initial, observables, states=z)
