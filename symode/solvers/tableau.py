@@ -169,11 +169,6 @@ class ExplicitTableau(Coefficients):
                 f"{self.name}: n_stages = {self.n_stages} and n_dense = {self.n_dense} do not fit "
                 f"{n} stages: expected n_stages <= n_dense = {n}."
             )
-        if self.dense.shape[1] < self.dense_order:
-            raise TableauError(
-                f"{self.name}: an interpolant of degree {self.dense.shape[1]} cannot have order "
-                f"{self.dense_order}."
-            )
         if np.any(np.triu(self.a)):
             raise TableauError(f"{self.name}: a is not strictly lower triangular.")
         if np.any(self.b[self.n_stages :]) or np.any(self.e[:, self.n_stages :]):
@@ -258,8 +253,9 @@ class RosenbrockTableau(Coefficients):
     source
         Citation.
     stiffly_accurate
-        The claim, checked, that the step is the argument of the last stage plus
-        U_s. Then :math:`R(\infty) = 0`: with A-stability, the method is L-stable.
+        The claim, checked, that the embedded solution is the argument of the last
+        stage and the step is that plus U_s, as in the Rodas family. Then
+        :math:`R(\infty) = 0`: with A-stability, the method is L-stable.
 
     Raises
     ------
@@ -340,6 +336,7 @@ class RosenbrockTableau(Coefficients):
         if self.stiffly_accurate:
             last = np.eye(n)[-1]
             self.require_equal("m = last row of a, then 1", self.m, self.a[-1] + last, 0.0)
+            self.require_equal("e = the last U", self.e, last, 0.0)
             self.require_equal("R(inf) = 0", self.stability_at_infinity(), 0.0, 0.0)
 
     def untransformed(self) -> tuple[Array, Array]:
@@ -352,7 +349,8 @@ class RosenbrockTableau(Coefficients):
         >>> round(float(alpha[1, 0]), 12), round(float(Gamma[3, 3]), 12)
         (0.635812689583, 0.211937563194)
         """
-        Gamma: Array = np.linalg.inv(np.eye(len(self.m)) / self.gamma - self.C)
+        inverse = np.eye(len(self.m)) / self.gamma - self.C
+        Gamma = np.asarray(np.linalg.inv(inverse), dtype=np.float64)
         return self.a @ Gamma, Gamma
 
     def stability_at_infinity(self) -> float:
@@ -365,6 +363,5 @@ class RosenbrockTableau(Coefficients):
         True
         """
         # b (alpha + Gamma)^-1 = m (a + I)^-1: Gamma cancels.
-        return float(
-            1.0 - self.m @ np.linalg.solve(self.a + np.eye(len(self.m)), np.ones(len(self.m)))
-        )
+        n = len(self.m)
+        return float(1.0 - self.m @ np.linalg.solve(self.a + np.eye(n), np.ones(n)))

@@ -42,7 +42,7 @@ class RootedTrees:
     Examples
     --------
     >>> rooted_trees(4).density.tolist()
-    [1.0, 2.0, 6.0, 3.0, 24.0, 12.0, 8.0, 4.0]
+    [1.0, 2.0, 3.0, 6.0, 4.0, 8.0, 12.0, 24.0]
     """
 
     order: Index

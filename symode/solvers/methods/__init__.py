@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from importlib import import_module
 
 from symode.errors import OptionError
@@ -12,9 +11,8 @@ METHODS: tuple[str, ...] = ("bosh3", "dopri5", "tsit5", "dop853", "rodas5p")
 """The names `get_method` knows. A new method is a file here with a `load()`, and its name."""
 
 
-@lru_cache(maxsize=64)
 def get_method(name: str) -> ExplicitTableau | RosenbrockTableau:
-    """Return the tableau called `name`, upper or lower case.
+    """Return the tableau called `name`, upper or lower case. The same object each time.
 
     Raises
     ------
@@ -26,7 +24,7 @@ def get_method(name: str) -> ExplicitTableau | RosenbrockTableau:
     >>> get_method("Tsit5").order
     5
     """
-    key = name.lower()
+    key = str(name).lower()
     if key not in METHODS:
         raise OptionError(
             f"There is no method called {name!r}. Choose one of {', '.join(METHODS)}."
