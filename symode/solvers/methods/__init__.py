@@ -7,7 +7,7 @@ from importlib import import_module
 from symode.errors import OptionError
 from symode.solvers.tableau import ExplicitTableau, RosenbrockTableau
 
-METHODS: tuple[str, ...] = ("bosh3", "dopri5", "tsit5", "dop853", "rodas5p")
+METHODS: tuple[str, ...] = ("bosh3", "dopri5", "tsit5", "vern7", "dop853", "rodas5p")
 """The names `get_method` knows. A new method is a file here with a `load()`, and its name."""
 
 

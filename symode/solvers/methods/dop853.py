@@ -206,8 +206,7 @@ D = {
 }
 
 
-def dense_rows(rows: Mapping[int, Mapping[int, float]], n_rows: int) -> Array:
-    """Return the full matrix with 16 columns."""
+def _filled(rows: Mapping[int, Mapping[int, float]], n_rows: int) -> Array:
     full = np.zeros((n_rows, 16))
     for i, row in rows.items():
         full[i, list(row)] = list(row.values())
@@ -223,9 +222,9 @@ def load() -> ExplicitTableau:
     >>> load()
     ExplicitTableau('dop853', order 8(7), 13 stages)
     """
-    a = dense_rows(A, 16)
+    a = _filled(A, 16)
     b = a[12]
-    e5, b_hat3 = dense_rows({0: E5, 1: B_HAT3}, 2)
+    e5, b_hat3 = _filled({0: E5, 1: B_HAT3}, 2)
     first, last = np.eye(16)[[0, 12]]
     return ExplicitTableau(
         name="dop853",
@@ -239,7 +238,7 @@ def load() -> ExplicitTableau:
         n_dense=16,
         fsal=True,
         dense=nested_dense(
-            [b, first - b, 2 * b - first - last, *dense_rows(D, 4)],
+            [b, first - b, 2 * b - first - last, *_filled(D, 4)],
             "stststs",
         ),
         dense_order=7,
