@@ -273,7 +273,7 @@ class RosenbrockTableau(Coefficients):
 
     References
     ----------
-    Hairer & Wanner (1996), *Solving ODEs II*, section IV.7, eq. 7.25.
+    Hairer & Wanner (1996), *Solving ODEs II*, section IV.7.
 
     Examples
     --------

@@ -125,7 +125,7 @@ def stage_weights(trees: RootedTrees, branching: Array, chain: Array | None = No
     References
     ----------
     Hairer, Nørsett & Wanner (1993), theorem II.2.13, and Hairer & Wanner
-    (1996), *Solving ODEs II*, theorem IV.7.4.
+    (1996), *Solving ODEs II*, section IV.7.
 
     Examples
     --------

