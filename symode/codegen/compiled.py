@@ -1,0 +1,181 @@
+"""Compiled kernels: machine code behind addresses, kept alive by the object that owns it."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from symode.codegen.llvm import EMITTER_VERSION, emit_module, symbol
+from symode.codegen.program import make_bundle
+from symode.codegen.store import Entry, load_entry, save_entry
+from symode.symbolic.graph import Graph
+
+Floats = NDArray[np.float64]
+
+
+class CompiledModel:
+    """Kernels of one model, compiled together: the only object here with state.
+
+    Parameters
+    ----------
+    kernels
+        For each name its signature (``"field"`` or ``"product"``) and graph.
+    n_parameters
+        m.
+
+    Attributes
+    ----------
+    address
+        Native address of each kernel. Valid as long as this object lives.
+    n_outputs
+        Number of doubles each kernel writes.
+    work_size
+        Doubles of scratch a call needs.
+    n_p
+        Length of p: m parameters, then hoisted values.
+    from_store
+        Whether the machine code was found on disk.
+    """
+
+    def __init__(self, kernels: Mapping[str, tuple[str, Graph]], n_parameters: int) -> None:
+        self.signature = {name: signature for name, (signature, _) in kernels.items()}
+        key = _key(kernels, n_parameters)
+        entry = load_entry(key)
+        self.from_store = entry is not None
+        if entry is None:
+            entry = _compile(kernels, n_parameters)
+            save_entry(key, entry)
+        self._engine = _load(entry)
+        self.n_parameters = n_parameters
+        self.n_p = n_parameters + entry.n_hoisted
+        self.n_outputs = dict(entry.n_outputs)
+        self.work_size = entry.work_size
+        self.address = {
+            name: self._engine.get_function_address(symbol(name)) for name in entry.n_outputs
+        }
+
+    def pack(self, theta: Floats, p_out: Floats | None = None) -> Floats:
+        """Return p = (theta, hoisted values): what every kernel of this model reads."""
+        p = np.empty(self.n_p) if p_out is None else p_out
+        p[: self.n_parameters] = theta
+        if self.n_p > self.n_parameters:
+            hoisted = p[self.n_parameters :]
+            work = np.empty(self.work_size)
+            _FIELD(self.address["hoist"])(
+                0.0, None, p.ctypes.data, work.ctypes.data, hoisted.ctypes.data
+            )
+        return p
+
+    def call(self, name: str, t: float, z: Any, p: Floats, v: Any = None) -> Floats:
+        """Return the outputs of one kernel: the slow, convenient way, for tests and set-up."""
+        out = np.empty(self.n_outputs[name])
+        work = np.empty(self.work_size)
+        arrays = [np.ascontiguousarray(z, dtype=float), np.ascontiguousarray(p, dtype=float)]
+        kind = _FIELD
+        if self.signature[name] == "product":
+            arrays.append(np.ascontiguousarray(v, dtype=float))
+            kind = _PRODUCT
+        pointers = [a.ctypes.data for a in (*arrays, work, out)]
+        kind(self.address[name])(t, *pointers)
+        return out
+
+
+_POINTER = ctypes.c_void_p
+_FIELD = ctypes.CFUNCTYPE(None, ctypes.c_double, *[_POINTER] * 4)
+_PRODUCT = ctypes.CFUNCTYPE(None, ctypes.c_double, *[_POINTER] * 5)
+
+
+@lru_cache(maxsize=1)
+def _target() -> tuple[Any, str]:
+    """Return LLVM's target machine and the text that identifies it in store keys."""
+    import llvmlite
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    machine = llvm.Target.from_default_triple().create_target_machine(
+        cpu=cpu, features=features, opt=1, codemodel="jitdefault", jit=True
+    )
+    identity = f"{llvmlite.__version__}|{llvm.llvm_version_info}|{machine.triple}|{cpu}|{features}"
+    return machine, identity
+
+
+def _key(kernels: Mapping[str, tuple[str, Graph]], n_parameters: int) -> str:
+    sha = hashlib.sha256(f"{EMITTER_VERSION}|{_target()[1]}|{n_parameters}".encode())
+    for name, (signature, graph) in kernels.items():
+        sha.update(f"|{name}|{signature}|{graph.digest}".encode())
+    return sha.hexdigest()
+
+
+def _compile(kernels: Mapping[str, tuple[str, Graph]], n_parameters: int) -> Entry:
+    import llvmlite.binding as llvm
+
+    bundle = make_bundle(kernels, n_parameters)
+    text, work_size, externals = emit_module(bundle.programs)
+    machine, _ = _target()
+    module = llvm.parse_assembly(text)
+    options = llvm.create_pipeline_tuning_options(speed_level=1)
+    options.slp_vectorization = False
+    options.loop_vectorization = False
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+    return Entry(
+        object_code=machine.emit_object(module),
+        work_size=work_size,
+        n_hoisted=bundle.n_hoisted,
+        n_outputs={p.name: len(p.outputs) for p in bundle.programs},
+        externals=externals,
+    )
+
+
+def _load(entry: Entry) -> Any:
+    """Return an execution engine holding the object code; its addresses live as long as it."""
+    import llvmlite.binding as llvm
+
+    machine, _ = _target()
+    for name in entry.externals:
+        _register(name)
+    empty = llvm.parse_assembly("")
+    engine = llvm.create_mcjit_compiler(empty, _fresh_machine(machine))
+    engine.add_object_file(llvm.ObjectFileRef.from_data(entry.object_code))
+    engine.finalize_object()
+    return engine
+
+
+def _fresh_machine(machine: Any) -> Any:
+    """Return a target machine the engine may own: it destroys the one it is given."""
+    import llvmlite.binding as llvm
+
+    return llvm.Target.from_triple(machine.triple).create_target_machine(
+        cpu=llvm.get_host_cpu_name(), opt=1, codemodel="jitdefault", jit=True
+    )
+
+
+@lru_cache(maxsize=None)
+def _register(name: str) -> int:
+    """Tell LLVM's linker where a function of the C library or of `special` lives."""
+    import llvmlite.binding as llvm
+
+    if name.startswith("symode_polygamma_"):
+        from symode.codegen.special import polygamma_address
+
+        address = polygamma_address(int(name.rsplit("_", 1)[1]))
+    else:
+        function = getattr(_libm(), name)
+        address = ctypes.cast(function, ctypes.c_void_p).value or 0
+    llvm.add_symbol(name, address)
+    return address
+
+
+@lru_cache(maxsize=1)
+def _libm() -> Any:
+    import os
+
+    return ctypes.CDLL("ucrtbase" if os.name == "nt" else None)

@@ -1,0 +1,155 @@
+"""Programs: graphs as straight-line primitive operations, theta-only values hoisted.
+
+All backends run the same program, so they agree to the rounding of the library functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from symode.symbolic.graph import LEAVES, Builder, Graph, Payload
+
+FIELD: Final = "field"
+PRODUCT: Final = "product"
+
+
+@dataclass(frozen=True)
+class Program:
+    """Straight-line code of one kernel.
+
+    Parameters
+    ----------
+    name
+        Name of the kernel.
+    signature
+        ``"field"``: reads (t, z, p); ``"product"``: reads v as well.
+    ops, args, payloads
+        One operation per line in order of execution; arguments are line numbers.
+    outputs
+        Line numbers of the results, in the order they are written to ``out``.
+    """
+
+    name: str
+    signature: str
+    ops: tuple[str, ...]
+    args: tuple[tuple[int, ...], ...]
+    payloads: tuple[Payload, ...]
+    outputs: tuple[int, ...]
+
+    @property
+    def n_operations(self) -> int:
+        """Number of arithmetic operations and function calls."""
+        return sum(op not in LEAVES for op in self.ops)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Programs compiled together; they share the layout of p = (theta, hoisted).
+
+    The program ``hoist``, present when ``n_hoisted > 0``, computes the tail of p from theta.
+    """
+
+    programs: tuple[Program, ...]
+    n_parameters: int
+    n_hoisted: int
+
+
+def lower(graph: Graph) -> Graph:
+    """Return an equal graph of primitive operations, as every backend has them."""
+    b = Builder()
+    new: list[int] = []
+    for op, args, payload in zip(graph.ops, graph.args, graph.payloads, strict=True):
+        mapped = tuple(new[a] for a in args)
+        if op == "powi":
+            new.append(_power(b, mapped[0], payload))
+        elif op == "logaddexp":
+            new.append(_logaddexp(b, *mapped))
+        elif op == "sigmoid":
+            one = b.const(1)
+            new.append(b.node("div", (one, b.node("add", (one, _exp(b, b.neg(mapped[0])))))))
+        else:
+            new.append(b.node(op, mapped, payload))
+    return b.freeze([new[i] for i in graph.outputs])
+
+
+def _power(b: Builder, x: int, n: int) -> int:
+    """Binary powering: x**n in at most 2 log2(n) products, shared between powers of x."""
+    if n == 1:
+        return x
+    half = _power(b, x, n // 2)
+    square = b.node("mul", (half, half))
+    return b.node("mul", (square, x)) if n % 2 else square
+
+
+def _exp(b: Builder, x: int) -> int:
+    return b.node("exp", (x,))
+
+
+def _logaddexp(b: Builder, x: int, y: int) -> int:
+    top = b.node("max", (x, y))
+    gap = b.node("neg", (b.node("abs", (b.node("sub", (x, y)),)),))
+    return b.node("add", (top, b.node("log1p", (_exp(b, gap),))))
+
+
+def make_bundle(kernels: Mapping[str, tuple[str, Graph]], n_parameters: int) -> Bundle:
+    """Return the programs of named kernels, with values of theta alone hoisted into p.
+
+    Parameters
+    ----------
+    kernels
+        For each name its signature and graph.
+    n_parameters
+        m: hoisted values follow the m parameters in p.
+    """
+    b = Builder()
+    outputs = {name: b.graft(lower(graph)) for name, (_, graph) in kernels.items()}
+    hoisted = _hoistable(b, [i for ids in outputs.values() for i in ids])
+    slots = {i: n_parameters + k for k, i in enumerate(hoisted)}
+    programs = [
+        _program(b, name, kernels[name][0], ids, slots) for name, ids in outputs.items()
+    ]
+    if hoisted:
+        programs.insert(0, _program(b, "hoist", FIELD, tuple(hoisted), {}))
+    return Bundle(tuple(programs), n_parameters, len(hoisted))
+
+
+def _hoistable(b: Builder, roots: list[int]) -> list[int]:
+    """Return the maximal values that depend on parameters alone and cost an operation."""
+    constant: list[bool] = []
+    for op, args, payload in zip(b.ops, b.args, b.payloads, strict=True):
+        if op == "input":
+            constant.append(payload[0] == "p")
+        else:
+            constant.append(all(constant[a] for a in args))
+    used: dict[int, None] = {}
+    for i, args in enumerate(b.args):
+        if not constant[i]:
+            used.update(dict.fromkeys(a for a in args if constant[a]))
+    used.update(dict.fromkeys(i for i in roots if constant[i]))
+    # A sign or a truth value costs less than the load that would replace it.
+    cheap = LEAVES | {"neg", "lt", "le", "eq", "ne", "and", "or", "not"}
+    return [i for i in used if b.ops[i] not in cheap]
+
+
+def _program(
+    b: Builder, name: str, signature: str, outputs: tuple[int, ...], slots: Mapping[int, int]
+) -> Program:
+    """Return the lines these outputs need, hoisted nodes turned into inputs."""
+    inner = Builder()
+    new: dict[int, int] = {}
+    stack = [(root, False) for root in reversed(outputs)]
+    while stack:
+        i, expanded = stack.pop()
+        if i in new:
+            continue
+        if i in slots:
+            new[i] = inner.input("p", slots[i])
+        elif expanded or not b.args[i]:
+            new[i] = inner.node(b.ops[i], tuple(new[a] for a in b.args[i]), b.payloads[i])
+        else:
+            stack.append((i, True))
+            stack.extend((a, False) for a in reversed(b.args[i]) if a not in new)
+    frozen = inner.freeze([new[i] for i in outputs])
+    return Program(name, signature, frozen.ops, frozen.args, frozen.payloads, frozen.outputs)

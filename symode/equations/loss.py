@@ -1,0 +1,263 @@
+"""Losses: what is differentiated, as SymPy expressions and measured values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import sympy as sp
+from numpy.typing import ArrayLike, NDArray
+
+from symode.equations.equations import Equations
+from symode.equations.walk import distinct_nodes
+from symode.errors import LossError
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class ObservationGroup:
+    r"""One expression :math:`\ell(z, t, \theta, d)` summed over times, each with its own data d.
+
+    Parameters
+    ----------
+    expression
+        In states, time, parameters and the data symbols.
+    times
+        Observation times, in any order, repeats allowed. Shape ``(k,)``.
+    data_symbols
+        Symbols that take the values of one row of ``data``.
+    data
+        Shape ``(k, len(data_symbols))``.
+    """
+
+    expression: sp.Expr
+    times: Floats
+    data_symbols: tuple[sp.Symbol, ...] = ()
+    data: Floats = field(default_factory=lambda: np.empty((0, 0)))
+
+    def __post_init__(self) -> None:
+        times = np.atleast_1d(np.asarray(self.times, dtype=float))
+        data = np.asarray(self.data, dtype=float).reshape(times.size, len(self.data_symbols))
+        if not np.isfinite(times).all():
+            raise LossError(f"Observation times must be finite numbers; got {times.tolist()}.")
+        if not np.isfinite(data).all():
+            row = int(np.flatnonzero(~np.isfinite(data).all(axis=1))[0])
+            raise LossError(
+                f"The data of the observation at t = {times[row]:g} (row {row}) are not finite: "
+                f"{data[row].tolist()}. Leave missing values out of the loss."
+            )
+        object.__setattr__(self, "times", times)
+        object.__setattr__(self, "data", data)
+
+
+class LossLike(Protocol):
+    """Anything that becomes a `Loss` once the equations are known."""
+
+    def resolve(self, equations: Equations) -> Loss:
+        """Return the loss for these equations."""
+        ...
+
+
+class Loss:
+    r"""A scalar objective of a trajectory.
+
+    .. math:: J = \Phi(z(t_1), t_1, \theta) + \sum_i \ell_i(z(t_i), t_i, \theta)
+                + \int_{t_0}^{t_1} c(z, t, \theta)\,dt
+
+    Parameters
+    ----------
+    terminal
+        :math:`\Phi`, an expression in states, time and parameters.
+    running
+        c, the integrand.
+    observations
+        Time to expression :math:`\ell_i`, as a mapping or as pairs; with pairs a time may repeat.
+        Also accepts `ObservationGroup` values, for expressions with measured data.
+
+    Raises
+    ------
+    LossError
+        When empty, or when an expression holds a symbol that is none of the model's.
+
+    Examples
+    --------
+    >>> import sympy as sp
+    >>> x, a = sp.symbols("x a")
+    >>> Loss(terminal=(x - 1) ** 2 + a**2, observations={1.5: x**2})
+    Loss(terminal=a**2 + (x - 1)**2, observations at 1 time)
+    """
+
+    def __init__(
+        self,
+        terminal: Any = None,
+        running: Any = None,
+        observations: Mapping[float, Any] | Iterable[Any] | None = None,
+    ) -> None:
+        self.terminal = None if terminal is None else sp.S(terminal)
+        self.running = None if running is None else sp.S(running)
+        self.groups = _group(observations)
+        if self.terminal is None and self.running is None and not self.groups:
+            raise LossError(
+                "A loss needs terminal=, running= or observations=; all three are missing."
+            )
+
+    @property
+    def times(self) -> Floats:
+        """All observation times, group by group."""
+        return np.concatenate([g.times for g in self.groups]) if self.groups else np.empty(0)
+
+    def resolve(self, equations: Equations) -> Loss:
+        """Return this loss, once its symbols are known to be the model's."""
+        known = {*equations.states, *equations.parameters, equations.time}
+        parts = [("terminal", self.terminal, set()), ("running", self.running, set())]
+        parts += [("observation", g.expression, set(g.data_symbols)) for g in self.groups]
+        for where, expression, data in parts:
+            if expression is None:
+                continue
+            strangers = sorted(_symbols(expression) - known - data, key=str)
+            if strangers:
+                raise LossError(
+                    f"The {where} loss {expression} holds {', '.join(map(str, strangers))}, which "
+                    f"the model does not know. Its states are {', '.join(equations.state_names)}; "
+                    f"its parameters {', '.join(equations.parameter_names) or 'none'}; its time "
+                    f"{equations.time}. Symbols with other assumptions are other symbols."
+                )
+        return self
+
+    def __repr__(self) -> str:
+        parts = []
+        if self.terminal is not None:
+            parts.append(f"terminal={self.terminal}")
+        if self.running is not None:
+            parts.append(f"running={self.running}")
+        if self.groups:
+            count = self.times.size
+            parts.append(f"observations at {count} time{'s' if count > 1 else ''}")
+        return f"Loss({', '.join(parts)})"
+
+
+@dataclass(frozen=True, eq=False)
+class LeastSquares:
+    r"""The sum of squared residuals, :math:`\sum_{i,j} w_{ij} (h_j(z(t_i)) - d_{ij})^2`.
+
+    Parameters
+    ----------
+    times
+        Shape ``(k,)``.
+    values
+        Measured values; NaN marks a missing one. Shape ``(k, r)``, or ``(k,)`` for r = 1.
+    observables
+        What was measured: r expressions, names of states or observables, or a mapping whose
+        values are expressions. All states by default.
+    weights
+        Scalar, shape ``(r,)`` or ``(k, r)``; 1 by default.
+
+    Raises
+    ------
+    LossError
+        When shapes do not fit, times or weights are not finite, or nothing was measured.
+
+    Examples
+    --------
+    >>> LeastSquares([0.0, 1.0], [[1.0], [0.4]]).values.shape
+    (2, 1)
+    """
+
+    times: ArrayLike
+    values: ArrayLike
+    observables: Mapping[str, Any] | Sequence[Any] | None = None
+    weights: ArrayLike = 1.0
+
+    def __post_init__(self) -> None:
+        times = np.atleast_1d(np.asarray(self.times, dtype=float))
+        values = np.asarray(self.values, dtype=float)
+        if values.ndim < 2:
+            values = values.reshape(-1, 1)
+        if values.shape[0] != times.size:
+            raise LossError(f"There are {times.size} times but {values.shape[0]} rows of values.")
+        try:
+            weights = np.broadcast_to(np.asarray(self.weights, dtype=float), values.shape)
+        except ValueError:
+            raise LossError(
+                f"weights of shape {np.shape(self.weights)} do not fit values of shape "
+                f"{values.shape}."
+            ) from None
+        if not np.isfinite(weights).all() or (weights < 0).any():
+            raise LossError("weights must be finite and not negative.")
+        if np.isinf(values).any() or np.isnan(values).all():
+            raise LossError("values must be finite (NaN for a missing one), and not all missing.")
+        object.__setattr__(self, "times", times)
+        object.__setattr__(self, "values", values)
+        object.__setattr__(self, "weights", weights)
+
+    def resolve(self, equations: Equations) -> Loss:
+        """Return the loss for these equations."""
+        expressions = resolve_observables(equations, self.observables)
+        values, weights = np.asarray(self.values), np.asarray(self.weights)
+        if len(expressions) != values.shape[1]:
+            raise LossError(
+                f"values has {values.shape[1]} columns for {len(expressions)} observables "
+                f"({', '.join(map(str, expressions))}). Pass observables= to say what was measured."
+            )
+        missing = np.isnan(values)
+        d = sp.symbols(f"d_0:{len(expressions)}", cls=sp.Dummy)
+        if not missing.any() and (weights == 1.0).all():
+            total = sp.Add(*((h - y) ** 2 for h, y in zip(expressions, d, strict=True)))
+            group = ObservationGroup(total, np.asarray(self.times), d, values)
+        else:
+            w = sp.symbols(f"w_0:{len(expressions)}", cls=sp.Dummy)
+            terms = zip(expressions, d, w, strict=True)
+            total = sp.Add(*(wi * (h - y) ** 2 for h, y, wi in terms))
+            known = np.where(missing, 0.0, values)
+            data = np.hstack([known, np.where(missing, 0.0, weights)])
+            group = ObservationGroup(total, np.asarray(self.times), (*d, *w), data)
+        return Loss(observations=[group]).resolve(equations)
+
+
+def resolve_observables(
+    equations: Equations, observables: Mapping[str, Any] | Sequence[Any] | None
+) -> tuple[sp.Expr, ...]:
+    """Return expressions for observables given as expressions or names; all states for None."""
+    if observables is None:
+        return equations.states
+    named = dict(zip(equations.state_names, equations.states, strict=True))
+    named |= dict(equations.observables)
+    entries = observables.values() if isinstance(observables, Mapping) else observables
+    result = []
+    for entry in entries:
+        if isinstance(entry, str):
+            if entry not in named:
+                raise LossError(
+                    f"There is no state or observable {entry!r}. Known: {', '.join(named)}."
+                )
+            entry = named[entry]
+        result.append(sp.S(entry))
+    return tuple(result)
+
+
+def _group(observations: Mapping[float, Any] | Iterable[Any] | None) -> tuple[ObservationGroup, ...]:
+    if observations is None:
+        return ()
+    entries = observations.items() if isinstance(observations, Mapping) else observations
+    groups: list[ObservationGroup] = []
+    by_expression: dict[sp.Expr, list[float]] = {}
+    for entry in entries:
+        if isinstance(entry, ObservationGroup):
+            groups.append(entry)
+            continue
+        try:
+            time, expression = entry
+            by_expression.setdefault(sp.S(expression), []).append(float(time))
+        except (TypeError, ValueError):
+            raise LossError(
+                f"An observation must be a pair (time, expression), not {entry!r}."
+            ) from None
+    groups += [ObservationGroup(e, np.array(times)) for e, times in by_expression.items()]
+    return tuple(groups)
+
+
+def _symbols(expression: sp.Basic) -> set[sp.Symbol]:
+    return {node for node in distinct_nodes([expression]) if node.is_Symbol}

@@ -1,0 +1,1 @@
+"""Jitted numerics: arrays and native addresses in, arrays out; nothing is allocated in a step."""

@@ -1,0 +1,173 @@
+r"""The transpose of explicit Runge-Kutta steps.
+
+For a step with its size frozen, seeds of :math:`z^+` and of interpolated observations travel
+through the stages in reverse:
+
+.. math:: \bar k_i = h b_i \bar z^+ + \sum_{l>i} h a_{li} \bar Z_l + w_i \bar z_\text{obs}, \qquad
+          (\bar Z_i, \bar\theta) \mathrel{+}= \bar k_i^\top (\nabla_{§1} f, \nabla_{§3} f)(Z_i)
+
+Hairer, Lubich & Wanner (2006), *Geometric Numerical Integration*, VI.4; the stage states are
+formed again from the stored stages, without calls of f.
+"""
+
+from __future__ import annotations
+
+from symode.kernels.call import call_product
+from symode.kernels.dense import interpolant_weights
+from symode.kernels.erk import combine
+from symode.kernels.jit import inline
+from symode.kernels.types import (
+    LEFT,
+    NEXT_OBS,
+    VJP,
+    Floats,
+    Gradient,
+    LossTable,
+    Method,
+    Observations,
+    Scratch,
+    Store,
+    System,
+)
+from symode.status import PAUSED, SUCCESS
+
+
+@inline
+def pull(
+    system: System, t: float, z: Floats, zo: int, seed: Floats, so: int, scratch: Scratch,
+    theta: Floats,
+) -> bool:  # fmt: skip
+    """Write seedᵀ ∇§1 f into scratch.out and add seedᵀ ∇§3 f to theta; False for a zero seed."""
+    moved = False
+    for i in range(system.n):
+        moved = moved or seed[so + i] != 0.0
+    if not moved:
+        return False
+    call_product(
+        system.address[VJP],
+        t,
+        z,
+        zo,
+        system.p,
+        0,
+        seed,
+        so,
+        scratch.work,
+        0,
+        scratch.out,
+        0,
+    )
+    for i in range(system.m):
+        theta[i] += scratch.out[system.n + i]
+    return True
+
+
+@inline
+def adjoint_erk(
+    method: Method,
+    system: System,
+    store: Store,
+    observations: Observations,
+    loss: LossTable,
+    scratch: Scratch,
+    gradient: Gradient,
+    budget: int,
+) -> int:
+    """Carry lam from z_N back to z_0; count[LEFT] steps and count[NEXT_OBS] observations remain."""
+    n, count = system.n, scratch.count
+    lam, theta = gradient.lam, gradient.theta
+    bar = scratch.k  # adjoints of the stages; the forward pass has stored its own
+    flat = bar.reshape(bar.size)
+    width = bar.shape[1]
+    carry = scratch.new  # adjoint of the stage shared with the step after
+    base = scratch.z  # adjoint of z at the step's start
+    zs = store.z.reshape(store.z.size)
+    last = method.n_stages - 1
+    for _ in range(budget):
+        if count[LEFT] == 0:
+            if method.fsal and pull(
+                system, store.t[0], zs, 0, carry, 0, scratch, theta
+            ):
+                for i in range(n):
+                    lam[i] += scratch.out[i]
+            return SUCCESS
+        step = count[LEFT] - 1
+        t, h, k = store.t[step], store.h[step], store.k[step]
+        z = store.z[step]
+        for s in range(method.n_dense):
+            for i in range(n):
+                bar[s, i] = 0.0
+        for i in range(n):
+            base[i] = 0.0
+        inside = False
+        while count[NEXT_OBS] > loss.n_start and observations.step[count[NEXT_OBS] - 1] == step:
+            o = count[NEXT_OBS] - 1
+            if observations.s[o] == 1.0:
+                for i in range(n):
+                    lam[i] += loss.seeds[o, i]
+            else:
+                inside = True
+                interpolant_weights(method, observations.s[o], h, scratch.weights)
+                for i in range(n):
+                    base[i] += loss.seeds[o, i]
+                for s in range(method.n_dense):
+                    for i in range(n):
+                        bar[s, i] += scratch.weights[s] * loss.seeds[o, i]
+            count[NEXT_OBS] = o
+        if inside:
+            for s in range(method.n_dense - 1, last, -1):
+                _pull_stage(method, system, t, h, z, k, s, scratch, base, theta)
+        if method.fsal:
+            for i in range(n):
+                bar[last, i] += carry[i]
+            if pull(
+                system, store.t[step + 1], zs, (step + 1) * n, flat, last * width, scratch, theta
+            ):
+                for i in range(n):
+                    lam[i] += scratch.out[i]
+        top = last if method.fsal else method.n_stages
+        for s in range(top):
+            w = h * method.b[s]
+            for i in range(n):
+                bar[s, i] += w * lam[i]
+        for i in range(n):
+            base[i] += lam[i]
+        for s in range(top - 1, 0, -1):
+            _pull_stage(method, system, t, h, z, k, s, scratch, base, theta)
+        if method.fsal:
+            for i in range(n):
+                carry[i] = bar[0, i]
+        elif pull(system, t, zs, step * n, flat, 0, scratch, theta):
+            for i in range(n):
+                base[i] += scratch.out[i]
+        for i in range(n):
+            lam[i] = base[i]
+        count[LEFT] = step
+    return PAUSED
+
+
+@inline
+def _pull_stage(
+    method: Method, system: System, t: float, h: float, z: Floats, k: Floats, s: int,
+    scratch: Scratch, base: Floats, theta: Floats,
+) -> None:  # fmt: skip
+    """Move the adjoint of stage s to the step's start and to the stages before it."""
+    n, bar = system.n, scratch.k
+    combine(z, h, method.a, s, s, k, scratch.stage)
+    if pull(
+        system,
+        t + method.c[s] * h,
+        scratch.stage,
+        0,
+        bar.reshape(bar.size),
+        s * bar.shape[1],
+        scratch,
+        theta,
+    ):
+        for i in range(n):
+            base[i] += scratch.out[i]
+        for j in range(s):
+            w = h * method.a[s, j]
+            if w != 0.0:
+                for i in range(n):
+                    bar[j, i] += w * scratch.out[i]

@@ -1,0 +1,116 @@
+r"""The transpose of Rosenbrock steps.
+
+With W the matrix of the step and :math:`\mu_i = W^{-\top} \bar U_i`, each stage returns
+
+.. math:: (\bar Z_i, \bar\theta) \mathrel{+}= \mu_i^\top (\nabla_{§1} f, \nabla_{§3} f)(Z_i), \qquad
+          \bar U_j \mathrel{+}= a_{ij} \bar Z_i + \tfrac{C_{ij}}{h} \mu_i
+
+and the dependence of J and f_t on z and theta is collected over all stages in
+:math:`G = \sum_i \mu_i U_i^\top` on the pattern of J and :math:`w = h \sum_i d_i \mu_i`: one call of
+the second-order kernel a step.
+"""
+
+from __future__ import annotations
+
+from symode.kernels import lu
+from symode.kernels.adjoint_erk import pull
+from symode.kernels.dense import interpolant_weights
+from symode.kernels.jit import inline
+from symode.kernels.rosenbrock import call_second, evaluate_jacobian, form_matrix
+from symode.kernels.types import (
+    LEFT,
+    NEXT_OBS,
+    Gradient,
+    LossTable,
+    Method,
+    Observations,
+    Scratch,
+    Store,
+    System,
+)
+from symode.status import PAUSED, SINGULAR, SUCCESS
+
+
+@inline
+def adjoint_rosenbrock(
+    method: Method,
+    system: System,
+    store: Store,
+    observations: Observations,
+    loss: LossTable,
+    scratch: Scratch,
+    gradient: Gradient,
+    budget: int,
+) -> int:
+    """Carry lam from z_N back to z_0; count[LEFT] steps and count[NEXT_OBS] observations remain."""
+    n, m, nnz, count = system.n, system.m, system.rows.size, scratch.count
+    lam, theta = gradient.lam, gradient.theta
+    bar = scratch.k
+    flat = bar.reshape(bar.size)
+    width = bar.shape[1]
+    base, g = scratch.z, scratch.v
+    for _ in range(budget):
+        if count[LEFT] == 0:
+            return SUCCESS
+        step = count[LEFT] - 1
+        t, h, u, z = store.t[step], store.h[step], store.k[step], store.z[step]
+        for s in range(method.n_stages):
+            for i in range(n):
+                bar[s, i] = 0.0
+        for i in range(n):
+            base[i] = 0.0
+        while count[NEXT_OBS] > loss.n_start and observations.step[count[NEXT_OBS] - 1] == step:
+            o = count[NEXT_OBS] - 1
+            if observations.s[o] == 1.0:
+                for i in range(n):
+                    lam[i] += loss.seeds[o, i]
+            else:
+                interpolant_weights(method, observations.s[o], h, scratch.weights)
+                for i in range(n):
+                    base[i] += loss.seeds[o, i]
+                for s in range(method.n_dense):
+                    for i in range(n):
+                        bar[s, i] += scratch.weights[s] * loss.seeds[o, i]
+            count[NEXT_OBS] = o
+        evaluate_jacobian(system, t, z, scratch)
+        if not form_matrix(system, 1.0 / (h * method.gamma), -1.0, scratch):
+            return SINGULAR
+        for i in range(nnz + n):
+            g[i] = 0.0
+        for i in range(n):
+            base[i] += lam[i]
+        for s in range(method.n_stages):
+            for i in range(n):
+                bar[s, i] += method.b[s] * lam[i]
+        for s in range(method.n_stages - 1, -1, -1):
+            lu.solve_transposed(scratch.lu, scratch.pivots, n, flat, s * width)
+            for e in range(nnz):
+                g[e] += bar[s, system.rows[e]] * u[s, system.cols[e]]
+            w = h * method.d[s]
+            for i in range(n):
+                g[nnz + i] += w * bar[s, i]
+                scratch.stage[i] = z[i]
+            for j in range(s):
+                w = method.a[s, j]
+                if w != 0.0:
+                    for i in range(n):
+                        scratch.stage[i] += w * u[j, i]
+            moved = pull(
+                system, t + method.c[s] * h, scratch.stage, 0, flat, s * width, scratch, theta
+            )
+            if not moved:
+                continue
+            for i in range(n):
+                base[i] += scratch.out[i]
+            for j in range(s):
+                w = method.a[s, j]
+                c = method.coupling[s, j] / h
+                for i in range(n):
+                    bar[j, i] += w * scratch.out[i] + c * bar[s, i]
+        call_second(system, t, z, scratch)
+        for i in range(n):
+            lam[i] = base[i] + scratch.out[i]
+        for i in range(m):
+            theta[i] += scratch.out[n + i]
+        count[LEFT] = step
+    return PAUSED

@@ -1,0 +1,114 @@
+"""Step size control: the error norm, the first step, and the PI controller."""
+
+from __future__ import annotations
+
+import math
+
+from symode.kernels.jit import inline
+from symode.kernels.types import ERK, Control, Floats, Method, Scratch
+
+SAFETY = 0.9
+SHRINK = 0.2
+GROW = 10.0
+#: Share of the previous error in the PI controller (Hairer & Wanner 1996, eq. IV.2.44).
+BETA = 0.04
+
+
+@inline
+def scale_of(control: Control, i: int, size: float, peak: float) -> float:
+    """Return the error allowed in component i, in the units of the state."""
+    return control.atol[i] + control.rtol * max(size, control.floor[i] * peak)  # type: ignore[no-any-return]
+
+
+@inline
+def error_norm(method: Method, control: Control, h: float, scratch: Scratch) -> float:
+    r"""Return the local error in multiples of the tolerance; infinite unless all is finite.
+
+    .. math:: \sqrt{\tfrac1N \sum_i \left(e_i / (a_i + r \max(|y_i|, |y^+_i|))\right)^2}
+
+    With two rows of error weights (DOP853) the norms E5 and E3 of the two estimates combine to
+    E5²/sqrt(E5² + 0.01 E3²). Hairer, Nørsett & Wanner (1993), eqs. II.4.11 and II.10.17 ff.
+    """
+    y, new, k = scratch.y, scratch.new, scratch.k
+    scale_h = abs(h) if method.family == ERK else 1.0
+    first, second, counted = 0.0, 0.0, 0
+    for i in range(y.size):
+        size = abs(new[i])
+        if not (size < 1e300):
+            return math.inf
+        if control.atol[i] == math.inf:
+            continue
+        scale = scale_of(control, i, max(abs(y[i]), size), scratch.peak[i])
+        error = 0.0
+        for s in range(method.n_stages):
+            error += method.e[0, s] * k[s, i]
+        counted += 1
+        if scale > 0.0:
+            first += (error / scale) ** 2
+        elif error != 0.0:
+            return math.inf
+        if method.e.shape[0] == 2 and scale > 0.0:
+            error = 0.0
+            for s in range(method.n_stages):
+                error += method.e[1, s] * k[s, i]
+            second += (error / scale) ** 2
+    if counted == 0:
+        return 0.0
+    if method.e.shape[0] == 2 and first > 0.0:
+        first = first * first / (first + 0.01 * second)
+    return scale_h * math.sqrt(first / counted)
+
+
+@inline
+def step_factor(method: Method, error: float, log_previous: float) -> float:
+    """Return the factor of the next step size (PI control), given the last error's logarithm."""
+    if error == 0.0:
+        return GROW
+    # Implicit methods keep plain proportional control: their error is not as smooth.
+    beta = BETA if method.family == ERK else 0.0
+    exponent = 0.75 * beta - 1.0 / method.order
+    factor = SAFETY * math.exp(exponent * math.log(error) + beta * log_previous)
+    return min(GROW, max(SHRINK, factor))  # type: ignore[no-any-return]
+
+
+@inline
+def first_step(
+    method: Method, control: Control, span: float, f0: Floats, f1: Floats, scratch: Scratch, h0: float
+) -> float:
+    """Return the first step size from f at t and at t + h0 (Hairer et al. 1993, II.4)."""
+    d1, d2, counted = 0.0, 0.0, 0
+    for i in range(scratch.y.size):
+        if control.atol[i] == math.inf:
+            continue
+        scale = scale_of(control, i, abs(scratch.y[i]), abs(scratch.y[i]))
+        if scale == 0.0:
+            continue
+        counted += 1
+        d1 += (f0[i] / scale) ** 2
+        d2 += ((f1[i] - f0[i]) / scale) ** 2
+    if counted == 0:
+        return min(span, h0)
+    d1, d2 = math.sqrt(d1 / counted), math.sqrt(d2 / counted) / h0
+    top = max(d1, d2)
+    if top <= 1e-15:
+        h1 = max(1e-6 * span, h0 * 1e-3)
+    else:
+        h1 = (0.01 / top) ** (1.0 / method.order)
+    return min(100.0 * h0, h1, span)  # type: ignore[no-any-return]
+
+
+@inline
+def rough_step(control: Control, span: float, f0: Floats, scratch: Scratch) -> float:
+    """Return a step on which an explicit Euler step moves the state by one per cent."""
+    d0, d1 = 0.0, 0.0
+    for i in range(scratch.y.size):
+        if control.atol[i] == math.inf:
+            continue
+        scale = scale_of(control, i, abs(scratch.y[i]), abs(scratch.y[i]))
+        if scale == 0.0:
+            continue
+        d0 += (scratch.y[i] / scale) ** 2
+        d1 += (f0[i] / scale) ** 2
+    if d0 < 1e-10 or d1 < 1e-10:
+        return 1e-6 * span
+    return min(0.01 * math.sqrt(d0 / d1), span)  # type: ignore[no-any-return]

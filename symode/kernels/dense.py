@@ -1,0 +1,118 @@
+"""Interpolants: the solution inside a step, and the place of a time in a stored trajectory."""
+
+from __future__ import annotations
+
+from symode.kernels.jit import inline, kernel
+from symode.kernels.types import CURSOR, ERK, Floats, Method, Scratch, Store
+
+
+@inline
+def interpolant_weights(method: Method, s: float, h: float, weights_out: Floats) -> None:
+    """Write w such that z(t + s h) = z + sum_i w_i k_i."""
+    scale = h if method.family == ERK else 1.0
+    degree = method.dense.shape[1]
+    for i in range(method.n_dense):
+        total = 0.0
+        for j in range(degree - 1, -1, -1):
+            total = (total + method.dense[i, j]) * s
+        weights_out[i] = scale * total
+
+
+@inline
+def derivative_weights(method: Method, s: float, h: float, weights_out: Floats) -> None:
+    """Write w such that dz/dt (t + s h) = sum_i w_i k_i."""
+    scale = 1.0 if method.family == ERK else 1.0 / h
+    degree = method.dense.shape[1]
+    for i in range(method.n_dense):
+        total = 0.0
+        for j in range(degree - 1, -1, -1):
+            total = total * s + (j + 1) * method.dense[i, j]
+        weights_out[i] = scale * total
+
+
+@inline
+def find_step(t: float, times: Floats, n_steps: int, cursor: int) -> int:
+    """Return the step that holds t, searching from the last one used.
+
+    Works in both directions of time; times outside fall to the first or last step.
+    """
+    forward = times[n_steps] >= times[0]
+    i = min(max(cursor, 0), n_steps - 1)
+    if forward:
+        while i > 0 and t < times[i]:
+            i -= 1
+        while i < n_steps - 1 and t > times[i + 1]:
+            i += 1
+    else:
+        while i > 0 and t > times[i]:
+            i -= 1
+        while i < n_steps - 1 and t < times[i + 1]:
+            i += 1
+    return i
+
+
+@inline
+def trajectory_at(
+    t: float, method: Method, store: Store, n_steps: int, n: int, scratch: Scratch
+) -> tuple[int, float]:
+    """Write z(t) of a stored trajectory into scratch.z; return the step and the fraction."""
+    i = find_step(t, store.t, n_steps, scratch.count[CURSOR])
+    scratch.count[CURSOR] = i
+    h = store.h[i]
+    s = (t - store.t[i]) / h
+    interpolant_weights(method, s, h, scratch.weights)
+    for j in range(n):
+        scratch.z[j] = store.z[i, j]
+    for l in range(method.n_dense):  # noqa: E741
+        w = scratch.weights[l]
+        for j in range(n):
+            scratch.z[j] += w * store.k[i, l, j]
+    return i, s
+
+
+@inline
+def trajectory_slope(
+    i: int, s: float, method: Method, store: Store, n: int, scratch: Scratch
+) -> None:
+    """Write the time derivative of the interpolant in step i into scratch.zdot."""
+    derivative_weights(method, s, store.h[i], scratch.weights)
+    for j in range(n):
+        scratch.zdot[j] = 0.0
+    for l in range(method.n_dense):  # noqa: E741
+        w = scratch.weights[l]
+        for j in range(n):
+            scratch.zdot[j] += w * store.k[i, l, j]
+
+
+@kernel
+def sample(
+    times: Floats,
+    method: Method,
+    store_t: Floats,
+    store_h: Floats,
+    store_z: Floats,
+    store_k: Floats,
+    n_steps: int,
+    z_out: Floats,
+) -> None:
+    """Write the interpolated solution at each of many times."""
+    weights = [0.0] * method.n_dense
+    i = 0
+    n = store_z.shape[1]
+    for row in range(times.size):
+        i = find_step(times[row], store_t, n_steps, i)
+        h = store_h[i]
+        s = (times[row] - store_t[i]) / h
+        scale = h if method.family == ERK else 1.0
+        for l in range(method.n_dense):  # noqa: E741
+            total = 0.0
+            for j in range(method.dense.shape[1] - 1, -1, -1):
+                total = (total + method.dense[l, j]) * s
+            weights[l] = scale * total
+        for j in range(n):
+            total = store_z[i, j]
+            for l in range(method.n_dense):  # noqa: E741
+                total += weights[l] * store_k[i, l, j]
+            z_out[row, j] = total
+
+

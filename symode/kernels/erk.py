@@ -1,0 +1,80 @@
+"""One step of an explicit Runge-Kutta method, for every tableau."""
+
+from __future__ import annotations
+
+from symode.kernels.jit import inline
+from symode.kernels.rhs import evaluate
+from symode.kernels.types import Floats, Method, Scratch, Store, System
+
+
+@inline
+def combine(y: Floats, h: float, a: Floats, row: int, n_stages: int, k: Floats, out: Floats) -> None:
+    """Write y + h * sum_s a[row, s] * k[s] into out."""
+    n = y.size
+    w = h * a[row, 0]
+    for i in range(n):
+        out[i] = y[i] + w * k[0, i]
+    for s in range(1, n_stages):
+        w = h * a[row, s]
+        if w != 0.0:
+            for i in range(n):
+                out[i] += w * k[s, i]
+
+
+@inline
+def step_erk(
+    method: Method,
+    system: System,
+    t: float,
+    h: float,
+    scratch: Scratch,
+    past_method: Method,
+    past: Store,
+    n_past: int,
+) -> None:
+    """Make stages 1 to n_stages - 1 and the new state; stage 0 is there already."""
+    k = scratch.k
+    last = method.n_stages - 1 if method.fsal else method.n_stages
+    for s in range(1, last):
+        combine(scratch.y, h, method.a, s, s, k, scratch.stage)
+        evaluate(
+            system, t + method.c[s] * h, scratch.stage, scratch, k, s, past_method, past, n_past
+        )
+    if method.fsal:
+        combine(scratch.y, h, method.a, last, last, k, scratch.new)
+        evaluate(system, t + h, scratch.new, scratch, k, last, past_method, past, n_past)
+    else:
+        w = h * method.b[0]
+        for i in range(scratch.y.size):
+            scratch.new[i] = scratch.y[i] + w * k[0, i]
+        for s in range(1, last):
+            w = h * method.b[s]
+            for i in range(scratch.y.size):
+                scratch.new[i] += w * k[s, i]
+
+
+@inline
+def complete_stages(
+    method: Method,
+    system: System,
+    t: float,
+    h: float,
+    scratch: Scratch,
+    past_method: Method,
+    past: Store,
+    n_past: int,
+) -> None:
+    """Make the stages that only the interpolant needs."""
+    for s in range(method.n_stages, method.n_dense):
+        combine(scratch.y, h, method.a, s, s, scratch.k, scratch.stage)
+        evaluate(
+            system,
+            t + method.c[s] * h,
+            scratch.stage,
+            scratch,
+            scratch.k,
+            s,
+            past_method,
+            past,
+            n_past,
+        )

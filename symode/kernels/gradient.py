@@ -1,0 +1,251 @@
+"""One gradient in one call: forward pass, loss, backward pass.
+
+The call returns PAUSED, FULL or a failure with everything in its arguments, and goes on where it
+was when entered again; a caller that wants many gradients loops in compiled code.
+"""
+
+from __future__ import annotations
+
+import math
+
+from symode.kernels.adjoint_erk import adjoint_erk
+from symode.kernels.adjoint_rosenbrock import adjoint_rosenbrock
+from symode.kernels.call import call_field
+from symode.kernels.jit import inline, kernel
+from symode.kernels.loop import advance
+from symode.kernels.loss import evaluate_loss, finish
+from symode.kernels.types import (
+    DRIFT,
+    ERK,
+    FSAL_READY,
+    HOIST,
+    INITIAL,
+    LEFT,
+    N_COUNT,
+    NEXT_OBS,
+    PHASE,
+    STEPS,
+    T,
+    T_END,
+    Control,
+    Floats,
+    Gradient,
+    LossTable,
+    Method,
+    Observations,
+    Scratch,
+    Store,
+    System,
+)
+from symode.status import SUCCESS
+
+FORWARD = 1
+BACKWARD = 2
+DONE = 3
+
+
+@inline
+def begin(
+    system: System,
+    loss: LossTable,
+    observations: Observations,
+    scratch: Scratch,
+    z0: Floats,
+    t0: float,
+    t1: float,
+    from_initial: bool,
+) -> None:
+    """Reset the solve to t0: hoisted values, z0, counters."""
+    count = scratch.count
+    for i in range(N_COUNT):
+        count[i] = 0
+    if system.address[HOIST] != 0:
+        call_field(
+            system.address[HOIST], 0.0, z0, 0, system.p, 0, scratch.work, 0, system.p, system.m
+        )
+    if from_initial:
+        call_field(
+            system.address[INITIAL], t0, z0, 0, system.p, 0, scratch.work, 0, scratch.y, 0
+        )
+    else:
+        for i in range(system.n):
+            scratch.y[i] = z0[i]
+    for i in range(system.n):
+        z0[i] = scratch.y[i]
+        for k in range(loss.n_start):
+            observations.y[k, i] = scratch.y[i]
+    count[NEXT_OBS] = loss.n_start
+    scratch.clock[T] = t0
+    scratch.clock[T_END] = t1
+
+
+@kernel
+def discrete_gradient(
+    method: Method,
+    system: System,
+    control: Control,
+    store: Store,
+    observations: Observations,
+    loss: LossTable,
+    scratch: Scratch,
+    gradient: Gradient,
+    z0: Floats,
+    t0: float,
+    t1: float,
+    from_initial: bool,
+    budget: int,
+) -> int:
+    """Run one member with the transpose of its own steps; return a status."""
+    count = scratch.count
+    if count[PHASE] == 0:
+        begin(system, loss, observations, scratch, z0, t0, t1, from_initial)
+        count[PHASE] = FORWARD
+    if count[PHASE] == FORWARD:
+        status = advance(
+            method, system, control, store, observations, scratch, method, store, 0, budget
+        )
+        if status != SUCCESS:
+            return status
+        evaluate_loss(system, observations, loss, scratch, gradient)
+        for i in range(system.n):
+            scratch.new[i] = 0.0
+        count[LEFT] = count[STEPS]
+        count[NEXT_OBS] = observations.t.size
+        count[PHASE] = BACKWARD
+    if count[PHASE] == BACKWARD:
+        if method.family == ERK:
+            status = adjoint_erk(
+                method, system, store, observations, loss, scratch, gradient, budget
+            )
+        else:
+            status = adjoint_rosenbrock(
+                method, system, store, observations, loss, scratch, gradient, budget
+            )
+        if status != SUCCESS:
+            return status
+        finish(system, loss, t0, z0, scratch, gradient, from_initial)
+        count[PHASE] = DONE
+    return SUCCESS
+
+
+@kernel
+def discrete_members(
+    method: Method,
+    system: System,
+    control: Control,
+    store: Store,
+    observations: Observations,
+    loss: LossTable,
+    scratch: Scratch,
+    gradient: Gradient,
+    z0: Floats,
+    t0: float,
+    t1: float,
+    first: int,
+    last: int,
+    budget: int,
+    scalars_out: Floats,
+    z0_out: Floats,
+    theta_out: Floats,
+) -> tuple[int, int]:
+    """Run members first to last - 1 of an ensemble; return (status, member reached)."""
+    for member in range(first, last):
+        row = z0[member]
+        status = discrete_gradient(
+            method, system, control, store, observations, loss, scratch, gradient, row, t0, t1,
+            False, budget,
+        )  # fmt: skip
+        if status != SUCCESS:
+            return status, member
+        scratch.count[PHASE] = 0
+        scalars_out[member] = gradient.scalars
+        z0_out[member] = gradient.lam
+        theta_out[member] = gradient.theta
+    return SUCCESS, last
+
+
+@kernel
+def continuous_backward(
+    method: Method,
+    system: System,
+    control: Control,
+    observations: Observations,
+    loss: LossTable,
+    scratch: Scratch,
+    past_method: Method,
+    past: Store,
+    n_past: int,
+    none: Store,
+    z_offset: int,
+    t0: float,
+    z0: Floats,
+    allowed: Floats,
+    gradient: Gradient,
+    budget: int,
+) -> int:
+    r"""Integrate an adjoint ODE from t1 to t0, segment by segment; return a status.
+
+    The adjoint jumps at each observation, and a step across it would smooth the jump. With
+    ``z_offset == 0`` the state is (lam, mu) along a stored trajectory; with ``z_offset == n`` it is
+    the note's (z, lam, mu): z is compared with what the forward pass found, the difference kept
+    as drift in units of ``allowed``, and z restarted from the stored value. ``none`` is a store
+    that keeps nothing.
+    """
+    n, clock, count = z0.size, scratch.clock, scratch.count
+    y = scratch.y
+    while True:
+        status = advance(
+            method, system, control, none, observations, scratch, past_method, past, n_past, budget
+        )
+        if status != SUCCESS:
+            return status
+        o = count[LEFT] - 1
+        at_start = o < loss.n_start
+        if z_offset:
+            total = 0.0
+            for i in range(n):
+                known = z0[i] if at_start else observations.y[o, i]
+                total = max(total, abs(y[i] - known) / allowed[i])
+                if not at_start:
+                    y[i] = known
+            if not (total <= gradient.scalars[DRIFT]):
+                gradient.scalars[DRIFT] = total if total == total else math.inf
+        if at_start:
+            return SUCCESS
+        t = observations.t[o]
+        while o >= loss.n_start and observations.t[o] == t:
+            for i in range(n):
+                y[z_offset + i] += loss.seeds[o, i]
+            o -= 1
+        count[LEFT] = o + 1
+        count[FSAL_READY] = 0
+        clock[T] = t
+        clock[T_END] = observations.t[o] if o >= loss.n_start else t0
+
+
+@kernel
+def loss_value(
+    system: System,
+    observations: Observations,
+    loss: LossTable,
+    scratch: Scratch,
+    gradient: Gradient,
+) -> None:
+    """Evaluate the loss after a forward pass, see `evaluate_loss`."""
+    evaluate_loss(system, observations, loss, scratch, gradient)
+
+
+@kernel
+def close_gradient(
+    system: System,
+    loss: LossTable,
+    t0: float,
+    z0: Floats,
+    scratch: Scratch,
+    gradient: Gradient,
+    from_initial: bool,
+) -> None:
+    """Close the gradient at t0, see `finish`."""
+    finish(system, loss, t0, z0, scratch, gradient, from_initial)
+
+

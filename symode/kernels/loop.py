@@ -1,0 +1,296 @@
+"""The adaptive loop: one for all methods, all kinds of state, both directions of time.
+
+It runs until the end, a failure, a full store, or the end of its step budget (PAUSED); all it
+knows lives in its arguments, so the caller may look, enlarge the store, and enter again.
+"""
+
+from __future__ import annotations
+
+import math
+
+from symode.kernels.control import error_norm, first_step, rough_step, step_factor
+from symode.kernels.dense import interpolant_weights
+from symode.kernels.erk import complete_stages, step_erk
+from symode.kernels.jit import inline, kernel
+from symode.kernels.rhs import evaluate
+from symode.kernels.rosenbrock import step_rosenbrock
+from symode.kernels.types import (
+    ERK,
+    ERR,
+    FSAL_READY,
+    H,
+    H_TRIED,
+    JUST_REJECTED,
+    NEXT_OBS,
+    REJECTED,
+    SINCE_NONFINITE,
+    STARTED,
+    STEPS,
+    STORED,
+    T,
+    T_END,
+    Control,
+    Method,
+    Observations,
+    Scratch,
+    Store,
+    System,
+)
+from symode.status import (
+    BLOW_UP,
+    FULL,
+    MAX_STEPS,
+    NONFINITE,
+    PAUSED,
+    SINGULAR,
+    STEP_TOO_SMALL,
+    SUCCESS,
+)
+
+#: Growth of the state's norm, over its earlier peak, that calls a vanishing step a blow-up.
+BLOW_UP_SIZE = 1e12
+
+
+@inline
+def start(
+    method: Method,
+    system: System,
+    control: Control,
+    scratch: Scratch,
+    past_method: Method,
+    past: Store,
+    n_past: int,
+) -> int:
+    """Evaluate f at the start and choose the first step; return a status."""
+    clock, count = scratch.clock, scratch.count
+    t, end = clock[T], clock[T_END]
+    span = abs(end - t)
+    direction = 1.0 if end >= t else -1.0
+    n = scratch.y.size
+    for i in range(n):
+        scratch.peak[i] = abs(scratch.y[i])
+    evaluate(system, t, scratch.y, scratch, scratch.k, 0, past_method, past, n_past)
+    for i in range(n):
+        if not (abs(scratch.k[0, i]) < math.inf):
+            return NONFINITE
+    h0 = rough_step(control, span, scratch.k[0], scratch)
+    for _ in range(30):
+        for i in range(n):
+            scratch.stage[i] = scratch.y[i] + direction * h0 * scratch.k[0, i]
+        evaluate(
+            system, t + direction * h0, scratch.stage, scratch, scratch.k, 1, past_method, past,
+            n_past,
+        )  # fmt: skip
+        finite = True
+        for i in range(n):
+            finite = finite and abs(scratch.k[1, i]) < math.inf
+        if finite:
+            break
+        h0 *= 0.1
+    h = first_step(method, control, span, scratch.k[0], scratch.k[1], scratch, h0)
+    clock[H] = direction * min(h, control.h_max)
+    clock[ERR] = math.log(1e-4)
+    count[STARTED] = 1
+    count[FSAL_READY] = 1 if method.family == ERK else 0
+    return SUCCESS
+
+
+@inline
+def failure(control: Control, scratch: Scratch) -> int:
+    """Return the likely cause of a step size that fell to nothing."""
+    for i in range(scratch.y.size):
+        size = abs(scratch.y[i])
+        if size > BLOW_UP_SIZE * (1.0 + control.atol[i]):
+            return BLOW_UP
+    if scratch.count[SINCE_NONFINITE]:
+        return NONFINITE
+    return STEP_TOO_SMALL
+
+
+@inline
+def observe(
+    method: Method,
+    system: System,
+    observations: Observations,
+    t: float,
+    h: float,
+    t_new: float,
+    scratch: Scratch,
+    past_method: Method,
+    past: Store,
+    n_past: int,
+    complete: bool,
+) -> bool:
+    """Record the observations inside the accepted step; return whether all stages were made."""
+    count = scratch.count
+    i = count[NEXT_OBS]
+    direction = 1.0 if h > 0.0 else -1.0
+    while i < observations.t.size and direction * (observations.t[i] - t_new) <= 0.0:
+        observations.step[i] = count[STEPS]
+        if observations.t[i] == t_new:
+            observations.s[i] = 1.0
+            for j in range(scratch.y.size):
+                observations.y[i, j] = scratch.new[j]
+        else:
+            if not complete:
+                complete_stages(method, system, t, h, scratch, past_method, past, n_past)
+                complete = True
+            s = (observations.t[i] - t) / h
+            observations.s[i] = s
+            interpolant_weights(method, s, h, scratch.weights)
+            for j in range(scratch.y.size):
+                observations.y[i, j] = scratch.y[j]
+            for l in range(method.n_dense):  # noqa: E741
+                w = scratch.weights[l]
+                for j in range(scratch.y.size):
+                    observations.y[i, j] += w * scratch.k[l, j]
+        i += 1
+    count[NEXT_OBS] = i
+    return complete
+
+
+@kernel
+def advance(
+    method: Method,
+    system: System,
+    control: Control,
+    store: Store,
+    observations: Observations,
+    scratch: Scratch,
+    past_method: Method,
+    past: Store,
+    n_past: int,
+    budget: int,
+) -> int:
+    """Integrate from clock[T] to clock[T_END]; return a status.
+
+    Parameters
+    ----------
+    method, system, control
+        What to solve, by what, how closely.
+    store
+        Receives the accepted steps where ``store.keep``; with ``control.replay`` its step sizes
+        are taken instead of chosen.
+    observations
+        Receives the state at given times.
+    scratch
+        State and memory; the state at the end is ``scratch.y``.
+    past_method, past, n_past
+        The stored trajectory of an ADJOINT; any store otherwise.
+    budget
+        Steps to try before returning PAUSED.
+    """
+    clock, count = scratch.clock, scratch.count
+    if clock[T] == clock[T_END]:
+        return SUCCESS
+    if count[STARTED] == 0:
+        status = start(method, system, control, scratch, past_method, past, n_past)
+        if status != SUCCESS:
+            return status
+    size = scratch.y.size
+    for _ in range(budget):
+        t, end = clock[T], clock[T_END]
+        direction = 1.0 if end > t else -1.0
+        remaining = end - t
+        if store.keep and not control.replay and count[STEPS] >= store.h.size:
+            return FULL
+        if count[STEPS] >= control.max_steps:
+            return MAX_STEPS
+        h = store.h[count[STEPS]] if control.replay else clock[H]
+        last = abs(h) >= abs(remaining) * (1.0 - 1e-12)
+        if control.replay:
+            last = count[STEPS] == store.h.size - 1
+        elif last:
+            h = remaining
+        elif abs(h) > 0.5 * abs(remaining):
+            # Two equal steps, not a full one and a sliver.
+            h = 0.5 * remaining
+        clock[H_TRIED] = h
+        if not control.replay and not (abs(h) > 4e-16 * max(abs(t), abs(end) * 1e-300)):
+            return failure(control, scratch)
+        if method.family == ERK:
+            if count[FSAL_READY] == 0:
+                evaluate(system, t, scratch.y, scratch, scratch.k, 0, past_method, past, n_past)
+                count[FSAL_READY] = 1
+            step_erk(method, system, t, h, scratch, past_method, past, n_past)
+        elif not step_rosenbrock(method, system, t, h, scratch, past_method, past, n_past):
+            if control.replay:
+                return SINGULAR
+            count[REJECTED] += 1
+            count[SINCE_NONFINITE] = 1
+            clock[H] = 0.25 * h
+            if abs(h) < 1e-14 * abs(remaining):
+                return SINGULAR
+            continue
+        error = error_norm(method, control, h, scratch)
+        if control.replay:
+            if error == math.inf:
+                return NONFINITE
+        elif not (error <= 1.0):
+            count[REJECTED] += 1
+            count[JUST_REJECTED] = 1
+            if error < math.inf:
+                count[SINCE_NONFINITE] = 0
+                exponent = -1.0 / method.order
+                clock[H] = h * max(0.2, 0.9 * math.exp(exponent * math.log(error)))
+            else:
+                count[SINCE_NONFINITE] = 1
+                clock[H] = 0.2 * h
+            continue
+        t_new = end if last else t + h
+        complete = method.n_dense == method.n_stages
+        if store.keep and not control.lazy and not complete:
+            complete_stages(method, system, t, h, scratch, past_method, past, n_past)
+            complete = True
+        observe(
+            method, system, observations, t, h, t_new, scratch, past_method, past, n_past, complete
+        )
+        if store.keep:
+            keep_step(method, system, store, scratch, t, h, t_new)
+        count[STEPS] += 1
+        count[SINCE_NONFINITE] = 0
+        clock[T] = t_new
+        for i in range(size):
+            scratch.y[i] = scratch.new[i]
+            scratch.peak[i] = max(scratch.peak[i], abs(scratch.new[i]))
+        if method.fsal:
+            last_stage = method.n_stages - 1
+            for i in range(size):
+                scratch.k[0, i] = scratch.k[last_stage, i]
+        else:
+            count[FSAL_READY] = 0
+        if not control.replay:
+            factor = step_factor(method, error, clock[ERR])
+            if count[JUST_REJECTED]:
+                factor = min(factor, 1.0)
+            clock[ERR] = math.log(max(error, 1e-4))
+            grown = h * factor
+            # A step shortened to meet the end says nothing against the size before it.
+            if abs(h) < abs(clock[H]) and factor >= 1.0:
+                grown = direction * max(abs(grown), abs(clock[H]))
+            clock[H] = direction * min(abs(grown), control.h_max)
+        count[JUST_REJECTED] = 0
+        if last:
+            return SUCCESS
+    return PAUSED
+
+
+@inline
+def keep_step(
+    method: Method, system: System, store: Store, scratch: Scratch, t: float, h: float, t_new: float
+) -> None:
+    """Append the accepted step to the store."""
+    i = scratch.count[STEPS]
+    n = system.n
+    store.t[i] = t
+    store.t[i + 1] = t_new
+    store.h[i] = h
+    for j in range(n):
+        store.z[i, j] = scratch.y[j]
+        store.z[i + 1, j] = scratch.new[j]
+    for l in range(method.n_dense):  # noqa: E741
+        for j in range(n):
+            store.k[i, l, j] = scratch.k[l, j]
+    scratch.count[STORED] = i + 1
+
+

@@ -1,0 +1,170 @@
+"""What kernels receive: named tuples of arrays and numbers, and the places inside them.
+
+Every tuple has one fixed Numba type, so each kernel is compiled once, for every model and method.
+Arrays are C-ordered float64 or int64.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+#: Families of methods.
+ERK: Final = 0
+ROSENBROCK: Final = 1
+
+#: What the state of the loop is.
+FIELD: Final = 0  # z
+SENSITIVITY: Final = 1  # z, then one tangent of z per direction
+ADJOINT: Final = 2  # (lam, mu) along a stored trajectory
+
+#: Places of kernel addresses in `System.address`.
+RHS: Final = 0
+VJP: Final = 1
+JVP: Final = 2
+JAC: Final = 3
+SECOND: Final = 4
+DJAC: Final = 5
+HOIST: Final = 6
+INITIAL: Final = 7
+INITIAL_VJP: Final = 8
+TERMINAL: Final = 9
+OBSERVE: Final = 10  # first of one address per group of observations
+
+#: Places in `Gradient.scalars`.
+VALUE: Final = 0
+DT0: Final = 1
+DT1: Final = 2
+DRIFT: Final = 3
+N_SCALARS: Final = 4
+
+#: Places in `Scratch.clock`.
+T: Final = 0
+H: Final = 1
+T_END: Final = 2
+ERR: Final = 3  # logarithm of the norm of the last accepted step's error, for the PI controller
+H_TRIED: Final = 4  # last step size tried, reported on failure
+N_CLOCK: Final = 5
+
+#: Places in `Scratch.count`.
+STEPS: Final = 0
+REJECTED: Final = 1
+NFEV: Final = 2
+NJEV: Final = 3
+NLU: Final = 4
+STORED: Final = 5  # steps in the store
+NEXT_OBS: Final = 6  # first observation not yet passed
+STARTED: Final = 7  # whether the first step size has been chosen
+FSAL_READY: Final = 8  # whether stage 0 holds f at the current state
+CURSOR: Final = 9  # step of the stored trajectory that was used last
+PHASE: Final = 10  # how far the gradient of the current member is
+SINCE_NONFINITE: Final = 11  # whether the last rejection was for a value that is not finite
+JUST_REJECTED: Final = 12  # whether the last try was rejected: the next step may not grow
+LEFT: Final = 13  # steps, or observations, that the backward pass still has to visit
+N_COUNT: Final = 14
+
+
+class Method(NamedTuple):
+    """Coefficients of one method, see `symode.solvers.tableau`."""
+
+    family: int
+    order: int  # exponent of the controller: order of the error estimate + 1
+    n_stages: int
+    n_dense: int
+    fsal: bool
+    gamma: float
+    a: Floats  # (S, S)
+    b: Floats  # (S,); m of a Rosenbrock method
+    c: Floats  # (S,); alpha of a Rosenbrock method
+    e: Floats  # (n_err, S)
+    coupling: Floats  # (S, S); C of a Rosenbrock method
+    d: Floats  # (S,); gamma_i of a Rosenbrock method
+    dense: Floats  # (S, degree)
+
+
+class System(NamedTuple):
+    """The functions of one model, with the parameters bound."""
+
+    kind: int
+    n: int  # states, quadratures included
+    m: int  # parameters
+    address: Ints
+    p: Floats  # theta, hoisted
+    directions: Floats  # (q, m) tangents of theta
+    rows: Ints  # pattern of the Jacobian
+    cols: Ints
+
+
+class Control(NamedTuple):
+    """What the step size obeys. Sizes are those of the loop's state, N."""
+
+    rtol: float
+    max_steps: int
+    h_max: float
+    replay: bool  # take the stored step sizes as they are
+    lazy: bool  # make the interpolant's extra stages only where an observation needs them
+    atol: Floats  # (N,); infinite where a component does not count
+    floor: Floats  # (N,) share of the largest past value that counts as current size
+
+
+class Store(NamedTuple):
+    """Steps of a solve: t, z before each step, h, and the stages."""
+
+    keep: bool
+    t: Floats  # (capacity + 1,)
+    h: Floats  # (capacity,)
+    z: Floats  # (capacity + 1, n)
+    k: Floats  # (capacity, S, n)
+
+
+class Observations(NamedTuple):
+    """Times inside the span, in the order the solve meets them, with what was found there."""
+
+    t: Floats  # (K,)
+    y: Floats  # (K, N)
+    step: Ints  # (K,) step that holds the time
+    s: Floats  # (K,) fraction of that step; 1 at its end
+
+
+class LossTable(NamedTuple):
+    """The observations of a loss and what it gives: see `symode.kernels.loss`."""
+
+    n_start: int  # observations at t0, first in all tables
+    group: Ints  # (K,) which expression
+    data: Floats  # (K, r) measured values packed for the expression
+    seeds: Floats  # (K, n) dl/dz at each observation
+    times: Floats  # (K,) dJ/dt_i
+
+
+class Gradient(NamedTuple):
+    """Results of one member."""
+
+    scalars: Floats  # value, dJ/dt0, dJ/dt1, drift
+    lam: Floats  # (n,) adjoint; dJ/dz0 at the end
+    theta: Floats  # (m,) dJ/dtheta
+
+
+class Scratch(NamedTuple):
+    """Memory of one solve. Nothing here outlives it but the state and the counters."""
+
+    clock: Floats
+    count: Ints
+    y: Floats  # (N,) current state
+    new: Floats  # (N,)
+    stage: Floats  # (N,)
+    k: Floats  # (S, N)
+    peak: Floats  # (N,) largest value so far
+    weights: Floats  # (S,)
+    z: Floats  # (n,) interpolated state
+    zdot: Floats  # (n,)
+    v: Floats  # packed argument of product kernels
+    out: Floats  # result of product kernels
+    work: Floats  # scratch of native kernels
+    jac: Floats  # (nnz + n,) Jacobian values and f_t
+    lu: Floats  # (n, n)
+    pivots: Ints  # (n,)

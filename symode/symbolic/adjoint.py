@@ -1,0 +1,55 @@
+r"""The adjoint sweep: one backward pass gives :math:`\lambda^\top \partial y/\partial x` for all x."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from symode.symbolic.graph import LEAVES, Builder, postorder
+from symode.symbolic.rules import scaled_partial
+
+
+def adjoint_sweep(
+    b: Builder, outputs: Sequence[int], seeds: Sequence[int], wrt: Sequence[int]
+) -> list[int]:
+    r"""Add the nodes of a vector-Jacobian product; return one id per entry of ``wrt``.
+
+    .. math:: \bar x_j = \sum_i s_i \, \partial y_i / \partial x_j
+
+    The cost in operations is bounded per node of the outputs' cone, whatever the number of
+    inputs (Griewank & Walther 2008, *Evaluating Derivatives*, section 4.6).
+
+    Parameters
+    ----------
+    outputs, seeds
+        Ids of the y and of their weights s, equally many.
+    wrt
+        Ids of the input nodes x.
+    """
+    zero = b.const(0)
+    order = postorder(b.args, outputs)
+    active = _active(b, order, wrt)
+    collected: dict[int, list[int]] = {}
+    for y, s in zip(outputs, seeds, strict=True):
+        if y in active and b.value(s) != 0:
+            collected.setdefault(y, []).append(s)
+    # Postorder lists arguments before users, so its reverse meets each node after all its users.
+    for i in reversed(order):
+        terms = collected.get(i)
+        if terms is None or b.ops[i] in LEAVES:
+            continue
+        adjoint = b.total(terms)
+        for k, x in enumerate(b.args[i]):
+            if x in active:
+                term = scaled_partial(b, i, k, adjoint)
+                if b.value(term) != 0:
+                    collected.setdefault(x, []).append(term)
+    return [b.total(collected[x]) if x in collected else zero for x in wrt]
+
+
+def _active(b: Builder, order: Sequence[int], wrt: Sequence[int]) -> set[int]:
+    """Return the nodes of the cone that depend on an entry of ``wrt``."""
+    active = set(wrt)
+    for i in order:
+        if any(x in active for x in b.args[i]):
+            active.add(i)
+    return active

@@ -1,0 +1,189 @@
+r"""Derived graphs: what each kernel computes, from the graph of the right-hand side.
+
+A `Field` is the graph of f with its sizes; each function here returns the graph of one kernel. The
+transposed products carry no minus sign: the adjoint equations put it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from symode.symbolic.adjoint import adjoint_sweep
+from symode.symbolic.graph import Builder, Graph
+from symode.symbolic.tangent import tangent_sweep
+
+
+@dataclass(frozen=True)
+class Field:
+    r"""A vector field :math:`f(z, t, \theta)` as a graph.
+
+    Parameters
+    ----------
+    graph
+        Its outputs are f, one per state.
+    n_states, n_parameters
+        n and m. States without a node (quadratures) count.
+    """
+
+    graph: Graph
+    n_states: int
+    n_parameters: int
+
+    @cached_property
+    def jacobian(self) -> Jacobian:
+        r""":math:`\nabla_{§1} f` on its pattern, with :math:`\nabla_{§2} f` appended."""
+        return derive_jacobian(self)
+
+
+@dataclass(frozen=True)
+class Jacobian:
+    r"""Values of :math:`\partial f/\partial z` in row-major order of the pattern, then f_t.
+
+    Parameters
+    ----------
+    graph
+        ``nnz + n`` outputs: the nonzero entries, then :math:`\partial f/\partial t`.
+    rows, cols
+        Position of each entry.
+    """
+
+    graph: Graph
+    rows: tuple[int, ...]
+    cols: tuple[int, ...]
+
+
+def inputs(b: Builder, kind: str, count: int, start: int = 0) -> list[int]:
+    """Return the ids of consecutive inputs of one kind."""
+    return [b.input(kind, start + i) for i in range(count)]
+
+
+def sparse_rows(
+    b: Builder, outputs: Sequence[int], wrt: Sequence[int]
+) -> tuple[list[int], list[int], list[int]]:
+    """Add the nonzero entries of a Jacobian; return (rows, columns, ids), row by row."""
+    rows: list[int] = []
+    cols: list[int] = []
+    nodes: list[int] = []
+    one, zero = b.const(1), b.const(0)
+    for i, y in enumerate(outputs):
+        for j, node in enumerate(adjoint_sweep(b, [y], [one], wrt)):
+            if node != zero:
+                rows.append(i)
+                cols.append(j)
+                nodes.append(node)
+    return rows, cols, nodes
+
+
+def derive_jacobian(field: Field) -> Jacobian:
+    """Return the state Jacobian on its pattern, and the time derivative."""
+    b = Builder(field.graph)
+    f = field.graph.outputs
+    rows, cols, nodes = sparse_rows(b, f, inputs(b, "z", field.n_states))
+    time_part = tangent_sweep(b, f, {b.input("t", 0): b.const(1)})
+    return Jacobian(b.freeze(nodes + time_part), tuple(rows), tuple(cols))
+
+
+def derive_rhs(field: Field) -> Graph:
+    """Return f itself."""
+    return field.graph
+
+
+def derive_vjp(field: Field) -> Graph:
+    r"""Return :math:`(v^\top \nabla_{§1} f, v^\top \nabla_{§3} f)`: n + m outputs, v packed."""
+    b = Builder(field.graph)
+    wrt = inputs(b, "z", field.n_states) + inputs(b, "p", field.n_parameters)
+    seeds = inputs(b, "v", field.n_states)
+    return b.freeze(adjoint_sweep(b, field.graph.outputs, seeds, wrt))
+
+
+def derive_jvp(field: Field) -> Graph:
+    r"""Return :math:`\nabla_{§1} f\,\dot z + \nabla_{§3} f\,\dot\theta`; v is (zdot, thetadot)."""
+    b = Builder(field.graph)
+    wrt = inputs(b, "z", field.n_states) + inputs(b, "p", field.n_parameters)
+    tangents = dict(zip(wrt, inputs(b, "v", len(wrt)), strict=True))
+    return b.freeze(tangent_sweep(b, field.graph.outputs, tangents))
+
+
+def derive_jac(field: Field) -> Graph:
+    """Return the entries of the Jacobian on its pattern, then f_t: nnz + n outputs."""
+    return field.jacobian.graph
+
+
+def derive_second(field: Field) -> Graph:
+    r"""Return the gradient in (z, theta) of :math:`\sum G_{ij} J_{ij} + \sum w_i f_{t,i}`.
+
+    v is (G on the pattern, w): every second-order contraction the adjoint of a Rosenbrock step
+    needs, in one call.
+    """
+    b = Builder(field.jacobian.graph)
+    outputs = field.jacobian.graph.outputs
+    wrt = inputs(b, "z", field.n_states) + inputs(b, "p", field.n_parameters)
+    return b.freeze(adjoint_sweep(b, outputs, inputs(b, "v", len(outputs)), wrt))
+
+
+def derive_djac(field: Field) -> Graph:
+    """Return the directional derivative of (J, f_t) along v = (zdot, thetadot)."""
+    b = Builder(field.jacobian.graph)
+    wrt = inputs(b, "z", field.n_states) + inputs(b, "p", field.n_parameters)
+    tangents = dict(zip(wrt, inputs(b, "v", len(wrt)), strict=True))
+    return b.freeze(tangent_sweep(b, field.jacobian.graph.outputs, tangents))
+
+
+def derive_dfdtheta(field: Field) -> Graph:
+    r"""Return :math:`\nabla_{§3} f` as n * m dense outputs, row-major."""
+    b = Builder(field.graph)
+    zero = b.const(0)
+    rows, cols, nodes = sparse_rows(b, field.graph.outputs, inputs(b, "p", field.n_parameters))
+    dense = [zero] * (field.n_states * field.n_parameters)
+    for i, j, node in zip(rows, cols, nodes, strict=True):
+        dense[i * field.n_parameters + j] = node
+    return b.freeze(dense)
+
+
+def augmented(field: Field) -> Field:
+    r"""Return the field of the note's augmented system, q = (z, a§1ᵀ, a§3ᵀ).
+
+    .. math:: \dot q = (f,\; -(\nabla_{§1} f)^\top a_{§1}^\top,\; -(\nabla_{§3} f)^\top a_{§1}^\top)
+    """
+    n, m = field.n_states, field.n_parameters
+    b = Builder(field.graph)
+    wrt = inputs(b, "z", n) + inputs(b, "p", m)
+    products = adjoint_sweep(b, field.graph.outputs, inputs(b, "z", n, start=n), wrt)
+    graph = b.freeze([*field.graph.outputs, *(b.neg(i) for i in products)])
+    return Field(graph, 2 * n + m, m)
+
+
+def derive_scalar(graph: Graph, n_states: int, n_parameters: int) -> Graph:
+    r"""Return (l, ∂l/∂z, ∂l/∂theta, ∂l/∂t) of a graph with one output: 2 + n + m outputs."""
+    b = Builder(graph)
+    (y,) = graph.outputs
+    wrt = [*inputs(b, "z", n_states), *inputs(b, "p", n_parameters), b.input("t", 0)]
+    return b.freeze([y, *adjoint_sweep(b, [y], [b.const(1)], wrt)])
+
+
+def derive_dense(graph: Graph, n_states: int, n_parameters: int) -> Graph:
+    r"""Return (y, ∂y/∂z, ∂y/∂theta, ∂y/∂t) of k outputs: k rows of 2 + n + m values."""
+    b = Builder(graph)
+    zero = b.const(0)
+    wrt = [*inputs(b, "z", n_states), *inputs(b, "p", n_parameters), b.input("t", 0)]
+    width = len(wrt) + 1
+    values = [zero] * (width * len(graph.outputs))
+    values[::width] = graph.outputs
+    for i, j, node in zip(*sparse_rows(b, graph.outputs, wrt), strict=True):
+        values[i * width + 1 + j] = node
+    return b.freeze(values)
+
+
+#: Kernels of a field by name; "field" kernels read (t, z, p), "product" kernels also v.
+FIELD_KERNELS: Final[dict[str, tuple[str, Callable[[Field], Graph]]]] = {
+    "rhs": ("field", derive_rhs),
+    "jac": ("field", derive_jac),
+    "dfdtheta": ("field", derive_dfdtheta),
+    "vjp": ("product", derive_vjp),
+    "jvp": ("product", derive_jvp),
+    "second": ("product", derive_second),
+    "djac": ("product", derive_djac),
+}

@@ -1,0 +1,77 @@
+"""From checked equations and losses to graphs: the first arrow of a model's path."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sympy as sp
+
+from symode.equations.equations import Equations
+from symode.equations.loss import Loss, ObservationGroup
+from symode.symbolic.adjoint import adjoint_sweep
+from symode.symbolic.build import build
+from symode.symbolic.derive import Field, derive_scalar, inputs
+from symode.symbolic.graph import Builder, Graph
+
+
+def lift_field(equations: Equations, running: sp.Expr | None = None) -> Field:
+    r"""Return the field of the equations.
+
+    A running cost c becomes one more state, :math:`\dot J_c = c`: with :math:`\Phi + J_c(t_1)` as
+    terminal loss, Theorem 1 without running cost gives the terms with it
+    (:math:`-\partial c/\partial z` and so on), since the adjoint of :math:`J_c` is 1 throughout.
+    """
+    expressions = equations.rhs if running is None else (*equations.rhs, running)
+    return Field(
+        lift_expressions(equations, expressions), len(expressions), equations.n_parameters
+    )
+
+
+def lift_expressions(
+    equations: Equations, expressions: Sequence[sp.Expr], data: Sequence[sp.Symbol] = ()
+) -> Graph:
+    """Return the graph of expressions in states, time, parameters and data (kind ``v``)."""
+    b = Builder()
+    return b.freeze(build(b, expressions, _symbols(b, equations, data)))
+
+
+def lift_terminal(equations: Equations, loss: Loss, n_states: int) -> Graph | None:
+    r"""Return (Φ, ∂Φ/∂z, ∂Φ/∂theta, ∂Φ/∂t), the running cost's integral joined; None if zero."""
+    if loss.terminal is None and loss.running is None:
+        return None
+    b = Builder()
+    total = b.const(0)
+    if loss.terminal is not None:
+        (total,) = build(b, [loss.terminal], _symbols(b, equations))
+    if loss.running is not None:
+        total = b.add(total, b.input("z", equations.n_states))
+    return derive_scalar(b.freeze([total]), n_states, equations.n_parameters)
+
+
+def lift_observation(equations: Equations, group: ObservationGroup, n_states: int) -> Graph:
+    r"""Return (l, ∂l/∂z, ∂l/∂theta, ∂l/∂t) of one observation; its data are the input v."""
+    graph = lift_expressions(equations, [group.expression], group.data_symbols)
+    return derive_scalar(graph, n_states, equations.n_parameters)
+
+
+def lift_initial(equations: Equations) -> tuple[Graph, Graph]:
+    r"""Return the graphs of :math:`z_0(\theta, t_0)` and of :math:`v^\top \partial z_0`.
+
+    The second has m + 1 outputs: the parameters', then that of :math:`t_0`.
+    """
+    assert equations.initial is not None
+    graph = lift_expressions(equations, equations.initial)
+    b = Builder(graph)
+    wrt = [*inputs(b, "p", equations.n_parameters), b.input("t", 0)]
+    seeds = inputs(b, "v", equations.n_states)
+    return graph, b.freeze(adjoint_sweep(b, graph.outputs, seeds, wrt))
+
+
+def _symbols(
+    b: Builder, equations: Equations, data: Sequence[sp.Symbol] = ()
+) -> dict[sp.Basic, int]:
+    table: dict[sp.Basic, int] = {equations.time: b.input("t", 0)}
+    table |= {s: b.input("z", i) for i, s in enumerate(equations.states)}
+    table |= {s: b.input("p", i) for i, s in enumerate(equations.parameters)}
+    table |= {s: b.input("v", i) for i, s in enumerate(data)}
+    return table

@@ -1,0 +1,46 @@
+r"""The tangent sweep: one forward pass gives :math:`(\partial y/\partial x)\,\dot x`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from symode.symbolic.graph import Builder, postorder
+from symode.symbolic.rules import scaled_partial
+
+
+def tangent_sweep(b: Builder, outputs: Sequence[int], tangents: Mapping[int, int]) -> list[int]:
+    r"""Add the nodes of a Jacobian-vector product; return one id per output.
+
+    Parameters
+    ----------
+    outputs
+        Ids of the y.
+    tangents
+        For each input node x that moves, the id of its :math:`\dot x`.
+    """
+    zero = b.const(0)
+    moved: dict[int, int] = dict(tangents)
+    for i in postorder(b.args, outputs):
+        if i in moved:
+            continue
+        parts = [(k, moved[x]) for k, x in enumerate(b.args[i]) if x in moved]
+        if not parts:
+            continue
+        tangent = _tangent(b, i, parts)
+        if b.value(tangent) != 0:
+            moved[i] = tangent
+    return [moved.get(y, zero) for y in outputs]
+
+
+def _tangent(b: Builder, i: int, parts: list[tuple[int, int]]) -> int:
+    op = b.ops[i]
+    if op == "div" and len(parts) == 2:
+        # One division instead of two.
+        numerator = b.sub(parts[0][1], b.mul(i, parts[1][1]))
+        return b.div(numerator, b.args[i][1])
+    if op == "select":
+        # The branch not taken may have no finite tangent: choose, do not mask and add.
+        moving = dict(parts)
+        zero = b.const(0)
+        return b.select(b.args[i][0], moving.get(1, zero), moving.get(2, zero))
+    return b.total([scaled_partial(b, i, k, s) for k, s in parts])
