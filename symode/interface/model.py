@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -10,7 +10,17 @@ import sympy as sp
 
 from symode.equations.equations import Equations
 from symode.equations.inputs import SymbolLike, SymbolsLike, from_function, from_mapping
+from symode.equations.loss import LossLike
+from symode.equations.values import vector
+from symode.errors import ParameterError
+from symode.gradients.as_scipy import ScipySystem, scipy_system
+from symode.gradients.black_box import BlackBox
+from symode.gradients.methods import GradientMethod
+from symode.gradients.value_and_grad import Gradient, ValueAndGrad
+from symode.interface.solving import gradient, solve
+from symode.solvers.solution import Solution
 from symode.symbolic import blocks
+from symode.symbolic.lift import lift_field
 
 
 class Model:
@@ -116,6 +126,143 @@ class Model:
     def dfdtheta(self) -> sp.ImmutableMatrix:
         r"""The block :math:`\nabla_{\S3} f`, shape (n, m)."""
         return blocks.dfdtheta(self._equations)
+
+    def solve(
+        self,
+        span: Sequence[float],
+        theta: Any = None,
+        z0: Any = None,
+        *,
+        times: Any = None,
+        dense_output: bool = True,
+        raise_on_failure: bool = True,
+        **options: Any,
+    ) -> Solution:
+        r"""Solve the initial value problem and return the trajectory.
+
+        Parameters
+        ----------
+        span
+            (t0, t1), in units of time; t1 < t0 solves backwards.
+        theta
+            Parameters by name, symbol or position. Shape ``(m,)``.
+        z0
+            Initial values by name or position, instead of the model's own. Shape ``(n,)``.
+        times
+            Where to report the states; at the solver's steps by default. They shorten no step.
+        dense_output
+            Keep the steps, so that the solution can be called at any time.
+        raise_on_failure
+            False returns what was solved, with its status, instead of raising.
+        **options
+            ``solver`` ("auto" or a name), ``rtol``, ``atol`` (a number, or one for each state),
+            ``max_steps``, ``h_max``.
+
+        Raises
+        ------
+        SolverError
+            With t, z, h and the likely cause.
+        ParameterError, InitialStateError, OptionError
+            For values that do not fit, in the model's names.
+
+        Examples
+        --------
+        >>> import sympy as sp
+        >>> x, k = sp.symbols("x k")
+        >>> model = Model({x: -k * x}, parameters=[k], initial={x: 2})
+        >>> solution = model.solve((0, 1), theta=[0.7], times=[0.5, 1.0])
+        >>> solution["x"].round(6).tolist()
+        [1.409376, 0.993171]
+        """
+        return solve(
+            self, span, theta, z0, times=times, dense_output=dense_output,
+            raise_on_failure=raise_on_failure, **options,
+        )  # fmt: skip
+
+    def gradient(
+        self,
+        loss: LossLike,
+        span: Sequence[float],
+        theta: Any = None,
+        z0: Any = None,
+        *,
+        method: str | GradientMethod = "auto",
+        solver: str | BlackBox = "auto",
+        **options: Any,
+    ) -> Gradient:
+        r"""Return the value of a loss and its gradient in theta, z0, t0, t1 and the t_i.
+
+        Parameters
+        ----------
+        loss
+            A `Loss` or `LeastSquares`.
+        span
+            (t0, t1).
+        theta
+            Parameters. Shape ``(m,)``.
+        z0
+            Initial values, instead of the model's own; then :math:`\partial z_0/\partial\theta`
+            is 0. Shape ``(n,)``, or ``(batch, n)`` for the sum of the loss over a batch of
+            trajectories, computed on all cores.
+        method
+            "auto", a name, or a value such as ``DiscreteAdjoint()``.
+        solver
+            "auto", the name of a method, ``"scipy:Radau"`` for SciPy's, or a callable
+            ``solver(fun, t_span, y0, t_eval) -> y`` (one row of y per time).
+        **options
+            ``rtol``, ``atol``, ``max_steps``, ``h_max``.
+
+        Raises
+        ------
+        SolverError, GradientError, DriftError
+            A failed pass never returns a gradient.
+
+        Examples
+        --------
+        >>> import sympy as sp
+        >>> from symode.equations.loss import Loss
+        >>> x, k = sp.symbols("x k")
+        >>> model = Model({x: -k * x}, parameters=[k], initial={x: 2})
+        >>> model.gradient(Loss(terminal=x**2), (0, 1), theta={"k": 0.7}).theta
+        k=-1.9727757
+        """
+        return gradient(
+            self.equations, loss, span, theta, z0, method=method, solver=solver, **options
+        )
+
+    def value_and_grad(
+        self, loss: LossLike, wrt: str | Sequence[str] = ("theta", "z0"), **options: Any
+    ) -> ValueAndGrad:
+        """Return the loss as a function of one flat vector, with its gradient.
+
+        Parameters
+        ----------
+        loss
+            A `Loss` or `LeastSquares`.
+        wrt
+            What the vector holds, in this order: "theta", "z0", "t0", "t1".
+        **options
+            ``t0`` (0), ``t1`` (the last observation), ``theta`` or ``z0`` where they are not in
+            ``wrt``, ``method``, ``solver``, ``rtol``, ``atol``, ``max_steps``, ``h_max``.
+
+        Examples
+        --------
+        >>> import sympy as sp
+        >>> from symode.equations.loss import LeastSquares
+        >>> x, k = sp.symbols("x k")
+        >>> model = Model({x: -k * x}, parameters=[k])
+        >>> vg = model.value_and_grad(LeastSquares([1.0], [[1.0]]))
+        >>> value, slope = vg(vg.pack(theta=[0.7], z0=[2.0]))
+        >>> round(value, 8)
+        4.664e-05
+        """
+        return ValueAndGrad(self.equations, loss, wrt, **options)
+
+    def as_scipy(self, theta: Any = None) -> ScipySystem:
+        """Return ``fun(t, z)``, ``jac(t, z)`` and the augmented system's, for other solvers."""
+        names = self.equations.parameter_names
+        values = vector([] if theta is None else theta, names, "parameters", ParameterError)
+        return scipy_system(lift_field(self.equations), values)
 
     def __repr__(self) -> str:
         """Return names and sizes."""

@@ -20,10 +20,10 @@ from symode.kernels.types import (
     LEFT,
     NEXT_OBS,
     VJP,
+    Erk,
     Floats,
     Gradient,
     LossTable,
-    Method,
     Observations,
     Scratch,
     Store,
@@ -34,13 +34,17 @@ from symode.status import PAUSED, SUCCESS
 
 @inline
 def pull(
-    system: System, t: float, z: Floats, zo: int, seed: Floats, so: int, scratch: Scratch,
-    theta: Floats,
-) -> bool:  # fmt: skip
-    """Write seedᵀ ∇§1 f into scratch.out and add seedᵀ ∇§3 f to theta; False for a zero seed."""
+    system: System, t: float, z: Floats, zo: int, row: int, scratch: Scratch, theta: Floats
+) -> bool:
+    """Pull the adjoint in one row of scratch.k back through f; False where it is all zero.
+
+    Writes its product with ∇§1 f into scratch.out and adds that with ∇§3 f to theta.
+    """
+    bar = scratch.k
     moved = False
     for i in range(system.n):
-        moved = moved or seed[so + i] != 0.0
+        if bar[row, i] != 0.0:
+            moved = True
     if not moved:
         return False
     call_product(
@@ -50,8 +54,8 @@ def pull(
         zo,
         system.p,
         0,
-        seed,
-        so,
+        bar,
+        row * bar.shape[1],
         scratch.work,
         0,
         scratch.out,
@@ -64,7 +68,7 @@ def pull(
 
 @inline
 def adjoint_erk(
-    method: Method,
+    method: Erk,
     system: System,
     store: Store,
     observations: Observations,
@@ -77,17 +81,12 @@ def adjoint_erk(
     n, count = system.n, scratch.count
     lam, theta = gradient.lam, gradient.theta
     bar = scratch.k  # adjoints of the stages; the forward pass has stored its own
-    flat = bar.reshape(bar.size)
-    width = bar.shape[1]
-    carry = scratch.new  # adjoint of the stage shared with the step after
+    shared = method.n_dense  # row for the adjoint of the stage shared with the step after
     base = scratch.z  # adjoint of z at the step's start
-    zs = store.z.reshape(store.z.size)
     last = method.n_stages - 1
     for _ in range(budget):
         if count[LEFT] == 0:
-            if method.fsal and pull(
-                system, store.t[0], zs, 0, carry, 0, scratch, theta
-            ):
+            if method.fsal and pull(system, store.t[0], store.z, 0, shared, scratch, theta):
                 for i in range(n):
                     lam[i] += scratch.out[i]
             return SUCCESS
@@ -119,10 +118,8 @@ def adjoint_erk(
                 _pull_stage(method, system, t, h, z, k, s, scratch, base, theta)
         if method.fsal:
             for i in range(n):
-                bar[last, i] += carry[i]
-            if pull(
-                system, store.t[step + 1], zs, (step + 1) * n, flat, last * width, scratch, theta
-            ):
+                bar[last, i] += bar[shared, i]
+            if pull(system, store.t[step + 1], store.z, (step + 1) * n, last, scratch, theta):
                 for i in range(n):
                     lam[i] += scratch.out[i]
         top = last if method.fsal else method.n_stages
@@ -136,8 +133,8 @@ def adjoint_erk(
             _pull_stage(method, system, t, h, z, k, s, scratch, base, theta)
         if method.fsal:
             for i in range(n):
-                carry[i] = bar[0, i]
-        elif pull(system, t, zs, step * n, flat, 0, scratch, theta):
+                bar[shared, i] = bar[0, i]
+        elif pull(system, t, store.z, step * n, 0, scratch, theta):
             for i in range(n):
                 base[i] += scratch.out[i]
         for i in range(n):
@@ -148,22 +145,13 @@ def adjoint_erk(
 
 @inline
 def _pull_stage(
-    method: Method, system: System, t: float, h: float, z: Floats, k: Floats, s: int,
+    method: Erk, system: System, t: float, h: float, z: Floats, k: Floats, s: int,
     scratch: Scratch, base: Floats, theta: Floats,
 ) -> None:  # fmt: skip
     """Move the adjoint of stage s to the step's start and to the stages before it."""
     n, bar = system.n, scratch.k
     combine(z, h, method.a, s, s, k, scratch.stage)
-    if pull(
-        system,
-        t + method.c[s] * h,
-        scratch.stage,
-        0,
-        bar.reshape(bar.size),
-        s * bar.shape[1],
-        scratch,
-        theta,
-    ):
+    if pull(system, t + method.c[s] * h, scratch.stage, 0, s, scratch, theta):
         for i in range(n):
             base[i] += scratch.out[i]
         for j in range(s):

@@ -22,8 +22,8 @@ from symode.kernels.types import (
     NEXT_OBS,
     Gradient,
     LossTable,
-    Method,
     Observations,
+    Rosenbrock,
     Scratch,
     Store,
     System,
@@ -33,7 +33,7 @@ from symode.status import PAUSED, SINGULAR, SUCCESS
 
 @inline
 def adjoint_rosenbrock(
-    method: Method,
+    method: Rosenbrock,
     system: System,
     store: Store,
     observations: Observations,
@@ -46,8 +46,6 @@ def adjoint_rosenbrock(
     n, m, nnz, count = system.n, system.m, system.rows.size, scratch.count
     lam, theta = gradient.lam, gradient.theta
     bar = scratch.k
-    flat = bar.reshape(bar.size)
-    width = bar.shape[1]
     base, g = scratch.z, scratch.v
     for _ in range(budget):
         if count[LEFT] == 0:
@@ -83,7 +81,7 @@ def adjoint_rosenbrock(
             for i in range(n):
                 bar[s, i] += method.b[s] * lam[i]
         for s in range(method.n_stages - 1, -1, -1):
-            lu.solve_transposed(scratch.lu, scratch.pivots, n, flat, s * width)
+            lu.solve_transposed(scratch.lu, scratch.pivots, n, bar, s, 0)
             for e in range(nnz):
                 g[e] += bar[s, system.rows[e]] * u[s, system.cols[e]]
             w = h * method.d[s]
@@ -96,7 +94,7 @@ def adjoint_rosenbrock(
                     for i in range(n):
                         scratch.stage[i] += w * u[j, i]
             moved = pull(
-                system, t + method.c[s] * h, scratch.stage, 0, flat, s * width, scratch, theta
+                system, t + method.c[s] * h, scratch.stage, 0, s, scratch, theta
             )
             if not moved:
                 continue

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-from symode.kernels.jit import inline
-from symode.kernels.types import ERK, Control, Floats, Method, Scratch
+from symode.kernels.dense import stage_scale
+from symode.kernels.jit import by_type, inline
+from symode.kernels.types import Control, Erk, Floats, Method, Rosenbrock, Scratch
 
 SAFETY = 0.9
 SHRINK = 0.2
@@ -30,7 +31,7 @@ def error_norm(method: Method, control: Control, h: float, scratch: Scratch) -> 
     E5²/sqrt(E5² + 0.01 E3²). Hairer, Nørsett & Wanner (1993), eqs. II.4.11 and II.10.17 ff.
     """
     y, new, k = scratch.y, scratch.new, scratch.k
-    scale_h = abs(h) if method.family == ERK else 1.0
+    scale_h = abs(stage_scale(method, h))
     first, second, counted = 0.0, 0.0, 0
     for i in range(y.size):
         size = abs(new[i])
@@ -59,13 +60,26 @@ def error_norm(method: Method, control: Control, h: float, scratch: Scratch) -> 
     return scale_h * math.sqrt(first / counted)
 
 
+def _beta_erk(method: Method) -> float:
+    return BETA
+
+
+def _beta_rosenbrock(method: Method) -> float:
+    return 0.0
+
+
+@by_type(0, {Erk: _beta_erk, Rosenbrock: _beta_rosenbrock})
+def memory_of_control(method: Method) -> float:
+    """Return the exponent of the previous error; implicit methods, less smooth, keep none."""
+    raise NotImplementedError
+
+
 @inline
 def step_factor(method: Method, error: float, log_previous: float) -> float:
     """Return the factor of the next step size (PI control), given the last error's logarithm."""
     if error == 0.0:
         return GROW
-    # Implicit methods keep plain proportional control: their error is not as smooth.
-    beta = BETA if method.family == ERK else 0.0
+    beta = memory_of_control(method)
     exponent = 0.75 * beta - 1.0 / method.order
     factor = SAFETY * math.exp(exponent * math.log(error) + beta * log_previous)
     return min(GROW, max(SHRINK, factor))  # type: ignore[no-any-return]

@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
-from symode.kernels.jit import inline, kernel
-from symode.kernels.types import CURSOR, ERK, Floats, Method, Scratch, Store
+from symode.kernels.jit import by_type, inline, kernel
+from symode.kernels.types import (
+    CURSOR,
+    Adjoint,
+    Erk,
+    Floats,
+    Method,
+    Rosenbrock,
+    Scratch,
+)
+
+
+def _scale_erk(method: Method, h: float) -> float:
+    return h
+
+
+def _scale_rosenbrock(method: Method, h: float) -> float:
+    return 1.0
+
+
+@by_type(0, {Erk: _scale_erk, Rosenbrock: _scale_rosenbrock})
+def stage_scale(method: Method, h: float) -> float:
+    """Return the factor of the stages: h for slopes, 1 for the increments of a Rosenbrock step."""
+    raise NotImplementedError
 
 
 @inline
 def interpolant_weights(method: Method, s: float, h: float, weights_out: Floats) -> None:
     """Write w such that z(t + s h) = z + sum_i w_i k_i."""
-    scale = h if method.family == ERK else 1.0
+    scale = stage_scale(method, h)
     degree = method.dense.shape[1]
     for i in range(method.n_dense):
         total = 0.0
@@ -21,7 +43,7 @@ def interpolant_weights(method: Method, s: float, h: float, weights_out: Floats)
 @inline
 def derivative_weights(method: Method, s: float, h: float, weights_out: Floats) -> None:
     """Write w such that dz/dt (t + s h) = sum_i w_i k_i."""
-    scale = 1.0 if method.family == ERK else 1.0 / h
+    scale = stage_scale(method, h) / h
     degree = method.dense.shape[1]
     for i in range(method.n_dense):
         total = 0.0
@@ -52,35 +74,33 @@ def find_step(t: float, times: Floats, n_steps: int, cursor: int) -> int:
 
 
 @inline
-def trajectory_at(
-    t: float, method: Method, store: Store, n_steps: int, n: int, scratch: Scratch
-) -> tuple[int, float]:
-    """Write z(t) of a stored trajectory into scratch.z; return the step and the fraction."""
-    i = find_step(t, store.t, n_steps, scratch.count[CURSOR])
+def trajectory_at(t: float, system: Adjoint, scratch: Scratch) -> tuple[int, float]:
+    """Write z(t) of the stored trajectory into scratch.z; return the step and the fraction."""
+    store, method = system.past, system.past_method
+    i = find_step(t, store.t, system.n_past, scratch.count[CURSOR])
     scratch.count[CURSOR] = i
     h = store.h[i]
     s = (t - store.t[i]) / h
     interpolant_weights(method, s, h, scratch.weights)
-    for j in range(n):
+    for j in range(system.n):
         scratch.z[j] = store.z[i, j]
     for l in range(method.n_dense):  # noqa: E741
         w = scratch.weights[l]
-        for j in range(n):
+        for j in range(system.n):
             scratch.z[j] += w * store.k[i, l, j]
     return i, s
 
 
 @inline
-def trajectory_slope(
-    i: int, s: float, method: Method, store: Store, n: int, scratch: Scratch
-) -> None:
+def trajectory_slope(i: int, s: float, system: Adjoint, scratch: Scratch) -> None:
     """Write the time derivative of the interpolant in step i into scratch.zdot."""
+    store, method = system.past, system.past_method
     derivative_weights(method, s, store.h[i], scratch.weights)
-    for j in range(n):
+    for j in range(system.n):
         scratch.zdot[j] = 0.0
     for l in range(method.n_dense):  # noqa: E741
         w = scratch.weights[l]
-        for j in range(n):
+        for j in range(system.n):
             scratch.zdot[j] += w * store.k[i, l, j]
 
 
@@ -93,22 +113,17 @@ def sample(
     store_z: Floats,
     store_k: Floats,
     n_steps: int,
+    weights: Floats,
     z_out: Floats,
 ) -> None:
-    """Write the interpolated solution at each of many times."""
-    weights = [0.0] * method.n_dense
+    """Write the interpolated solution at each of many times; weights is scratch."""
     i = 0
     n = store_z.shape[1]
     for row in range(times.size):
         i = find_step(times[row], store_t, n_steps, i)
         h = store_h[i]
         s = (times[row] - store_t[i]) / h
-        scale = h if method.family == ERK else 1.0
-        for l in range(method.n_dense):  # noqa: E741
-            total = 0.0
-            for j in range(method.dense.shape[1] - 1, -1, -1):
-                total = (total + method.dense[l, j]) * s
-            weights[l] = scale * total
+        interpolant_weights(method, s, h, weights)
         for j in range(n):
             total = store_z[i, j]
             for l in range(method.n_dense):  # noqa: E741

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from symode.kernels.jit import inline
 from symode.kernels.rhs import evaluate
-from symode.kernels.types import Floats, Method, Scratch, Store, System
+from symode.kernels.types import Erk, Floats, Scratch, System
 
 
 @inline
@@ -23,14 +23,11 @@ def combine(y: Floats, h: float, a: Floats, row: int, n_stages: int, k: Floats, 
 
 @inline
 def step_erk(
-    method: Method,
+    method: Erk,
     system: System,
     t: float,
     h: float,
     scratch: Scratch,
-    past_method: Method,
-    past: Store,
-    n_past: int,
 ) -> None:
     """Make stages 1 to n_stages - 1 and the new state; stage 0 is there already."""
     k = scratch.k
@@ -38,11 +35,11 @@ def step_erk(
     for s in range(1, last):
         combine(scratch.y, h, method.a, s, s, k, scratch.stage)
         evaluate(
-            system, t + method.c[s] * h, scratch.stage, scratch, k, s, past_method, past, n_past
+            system, t + method.c[s] * h, scratch.stage, scratch, k, s
         )
     if method.fsal:
         combine(scratch.y, h, method.a, last, last, k, scratch.new)
-        evaluate(system, t + h, scratch.new, scratch, k, last, past_method, past, n_past)
+        evaluate(system, t + h, scratch.new, scratch, k, last)
     else:
         w = h * method.b[0]
         for i in range(scratch.y.size):
@@ -55,26 +52,13 @@ def step_erk(
 
 @inline
 def complete_stages(
-    method: Method,
+    method: Erk,
     system: System,
     t: float,
     h: float,
     scratch: Scratch,
-    past_method: Method,
-    past: Store,
-    n_past: int,
 ) -> None:
     """Make the stages that only the interpolant needs."""
     for s in range(method.n_stages, method.n_dense):
         combine(scratch.y, h, method.a, s, s, scratch.k, scratch.stage)
-        evaluate(
-            system,
-            t + method.c[s] * h,
-            scratch.stage,
-            scratch,
-            scratch.k,
-            s,
-            past_method,
-            past,
-            n_past,
-        )
+        evaluate(system, t + method.c[s] * h, scratch.stage, scratch, scratch.k, s)

@@ -11,12 +11,11 @@ import math
 from symode.kernels.adjoint_erk import adjoint_erk
 from symode.kernels.adjoint_rosenbrock import adjoint_rosenbrock
 from symode.kernels.call import call_field
-from symode.kernels.jit import inline, kernel
+from symode.kernels.jit import by_type, inline, kernel
 from symode.kernels.loop import advance
 from symode.kernels.loss import evaluate_loss, finish
 from symode.kernels.types import (
     DRIFT,
-    ERK,
     FSAL_READY,
     HOIST,
     INITIAL,
@@ -28,11 +27,13 @@ from symode.kernels.types import (
     T,
     T_END,
     Control,
+    Erk,
     Floats,
     Gradient,
     LossTable,
     Method,
     Observations,
+    Rosenbrock,
     Scratch,
     Store,
     System,
@@ -79,6 +80,21 @@ def begin(
     scratch.clock[T_END] = t1
 
 
+@by_type(0, {Erk: adjoint_erk.py_func, Rosenbrock: adjoint_rosenbrock.py_func})
+def adjoint_steps(
+    method: Method,
+    system: System,
+    store: Store,
+    observations: Observations,
+    loss: LossTable,
+    scratch: Scratch,
+    gradient: Gradient,
+    budget: int,
+) -> int:
+    """Carry lam back over the stored steps; return SUCCESS, PAUSED or a failure."""
+    raise NotImplementedError
+
+
 @kernel
 def discrete_gradient(
     method: Method,
@@ -102,25 +118,20 @@ def discrete_gradient(
         count[PHASE] = FORWARD
     if count[PHASE] == FORWARD:
         status = advance(
-            method, system, control, store, observations, scratch, method, store, 0, budget
+            method, system, control, store, observations, scratch, budget
         )
         if status != SUCCESS:
             return status
         evaluate_loss(system, observations, loss, scratch, gradient)
         for i in range(system.n):
-            scratch.new[i] = 0.0
+            scratch.k[method.n_dense, i] = 0.0
         count[LEFT] = count[STEPS]
         count[NEXT_OBS] = observations.t.size
         count[PHASE] = BACKWARD
     if count[PHASE] == BACKWARD:
-        if method.family == ERK:
-            status = adjoint_erk(
-                method, system, store, observations, loss, scratch, gradient, budget
-            )
-        else:
-            status = adjoint_rosenbrock(
-                method, system, store, observations, loss, scratch, gradient, budget
-            )
+        status = adjoint_steps(
+            method, system, store, observations, loss, scratch, gradient, budget
+        )
         if status != SUCCESS:
             return status
         finish(system, loss, t0, z0, scratch, gradient, from_initial)
@@ -172,9 +183,6 @@ def continuous_backward(
     observations: Observations,
     loss: LossTable,
     scratch: Scratch,
-    past_method: Method,
-    past: Store,
-    n_past: int,
     none: Store,
     z_offset: int,
     t0: float,
@@ -195,7 +203,7 @@ def continuous_backward(
     y = scratch.y
     while True:
         status = advance(
-            method, system, control, none, observations, scratch, past_method, past, n_past, budget
+            method, system, control, none, observations, scratch, budget
         )
         if status != SUCCESS:
             return status

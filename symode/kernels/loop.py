@@ -11,11 +11,10 @@ import math
 from symode.kernels.control import error_norm, first_step, rough_step, step_factor
 from symode.kernels.dense import interpolant_weights
 from symode.kernels.erk import complete_stages, step_erk
-from symode.kernels.jit import inline, kernel
+from symode.kernels.jit import by_type, inline, kernel
 from symode.kernels.rhs import evaluate
 from symode.kernels.rosenbrock import step_rosenbrock
 from symode.kernels.types import (
-    ERK,
     ERR,
     FSAL_READY,
     H,
@@ -30,8 +29,10 @@ from symode.kernels.types import (
     T,
     T_END,
     Control,
+    Erk,
     Method,
     Observations,
+    Rosenbrock,
     Scratch,
     Store,
     System,
@@ -51,15 +52,36 @@ from symode.status import (
 BLOW_UP_SIZE = 1e12
 
 
+def _take_erk(method: Erk, system: System, t: float, h: float, scratch: Scratch) -> bool:
+    if scratch.count[FSAL_READY] == 0:
+        evaluate(system, t, scratch.y, scratch, scratch.k, 0)
+        scratch.count[FSAL_READY] = 1
+    step_erk(method, system, t, h, scratch)
+    return True
+
+
+@by_type(0, {Erk: _take_erk, Rosenbrock: step_rosenbrock.py_func})
+def take_step(method: Method, system: System, t: float, h: float, scratch: Scratch) -> bool:
+    """Try one step of size h: stages and scratch.new; return whether its matrix was regular."""
+    raise NotImplementedError
+
+
+def _complete_none(method: Rosenbrock, system: System, t: float, h: float, scratch: Scratch) -> None:
+    pass
+
+
+@by_type(0, {Erk: complete_stages.py_func, Rosenbrock: _complete_none})
+def complete_step(method: Method, system: System, t: float, h: float, scratch: Scratch) -> None:
+    """Make the stages that only the interpolant needs."""
+    raise NotImplementedError
+
+
 @inline
 def start(
     method: Method,
     system: System,
     control: Control,
     scratch: Scratch,
-    past_method: Method,
-    past: Store,
-    n_past: int,
 ) -> int:
     """Evaluate f at the start and choose the first step; return a status."""
     clock, count = scratch.clock, scratch.count
@@ -69,7 +91,7 @@ def start(
     n = scratch.y.size
     for i in range(n):
         scratch.peak[i] = abs(scratch.y[i])
-    evaluate(system, t, scratch.y, scratch, scratch.k, 0, past_method, past, n_past)
+    evaluate(system, t, scratch.y, scratch, scratch.k, 0)
     for i in range(n):
         if not (abs(scratch.k[0, i]) < math.inf):
             return NONFINITE
@@ -77,10 +99,7 @@ def start(
     for _ in range(30):
         for i in range(n):
             scratch.stage[i] = scratch.y[i] + direction * h0 * scratch.k[0, i]
-        evaluate(
-            system, t + direction * h0, scratch.stage, scratch, scratch.k, 1, past_method, past,
-            n_past,
-        )  # fmt: skip
+        evaluate(system, t + direction * h0, scratch.stage, scratch, scratch.k, 1)
         finite = True
         for i in range(n):
             finite = finite and abs(scratch.k[1, i]) < math.inf
@@ -91,7 +110,7 @@ def start(
     clock[H] = direction * min(h, control.h_max)
     clock[ERR] = math.log(1e-4)
     count[STARTED] = 1
-    count[FSAL_READY] = 1 if method.family == ERK else 0
+    count[FSAL_READY] = 1
     return SUCCESS
 
 
@@ -116,9 +135,6 @@ def observe(
     h: float,
     t_new: float,
     scratch: Scratch,
-    past_method: Method,
-    past: Store,
-    n_past: int,
     complete: bool,
 ) -> bool:
     """Record the observations inside the accepted step; return whether all stages were made."""
@@ -133,7 +149,7 @@ def observe(
                 observations.y[i, j] = scratch.new[j]
         else:
             if not complete:
-                complete_stages(method, system, t, h, scratch, past_method, past, n_past)
+                complete_step(method, system, t, h, scratch)
                 complete = True
             s = (observations.t[i] - t) / h
             observations.s[i] = s
@@ -157,9 +173,6 @@ def advance(
     store: Store,
     observations: Observations,
     scratch: Scratch,
-    past_method: Method,
-    past: Store,
-    n_past: int,
     budget: int,
 ) -> int:
     """Integrate from clock[T] to clock[T_END]; return a status.
@@ -175,8 +188,6 @@ def advance(
         Receives the state at given times.
     scratch
         State and memory; the state at the end is ``scratch.y``.
-    past_method, past, n_past
-        The stored trajectory of an ADJOINT; any store otherwise.
     budget
         Steps to try before returning PAUSED.
     """
@@ -184,7 +195,7 @@ def advance(
     if clock[T] == clock[T_END]:
         return SUCCESS
     if count[STARTED] == 0:
-        status = start(method, system, control, scratch, past_method, past, n_past)
+        status = start(method, system, control, scratch)
         if status != SUCCESS:
             return status
     size = scratch.y.size
@@ -208,12 +219,7 @@ def advance(
         clock[H_TRIED] = h
         if not control.replay and not (abs(h) > 4e-16 * max(abs(t), abs(end) * 1e-300)):
             return failure(control, scratch)
-        if method.family == ERK:
-            if count[FSAL_READY] == 0:
-                evaluate(system, t, scratch.y, scratch, scratch.k, 0, past_method, past, n_past)
-                count[FSAL_READY] = 1
-            step_erk(method, system, t, h, scratch, past_method, past, n_past)
-        elif not step_rosenbrock(method, system, t, h, scratch, past_method, past, n_past):
+        if not take_step(method, system, t, h, scratch):
             if control.replay:
                 return SINGULAR
             count[REJECTED] += 1
@@ -240,11 +246,9 @@ def advance(
         t_new = end if last else t + h
         complete = method.n_dense == method.n_stages
         if store.keep and not control.lazy and not complete:
-            complete_stages(method, system, t, h, scratch, past_method, past, n_past)
+            complete_step(method, system, t, h, scratch)
             complete = True
-        observe(
-            method, system, observations, t, h, t_new, scratch, past_method, past, n_past, complete
-        )
+        observe(method, system, observations, t, h, t_new, scratch, complete)
         if store.keep:
             keep_step(method, system, store, scratch, t, h, t_new)
         count[STEPS] += 1

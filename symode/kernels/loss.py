@@ -57,15 +57,14 @@ def evaluate_loss(
     f = scratch.stage
     for k in range(observations.t.size):
         t, row = observations.t[k], k * observations.y.shape[1]
-        y = observations.y.reshape(observations.y.size)
         call_product(
             system.address[OBSERVE + loss.group[k]],
             t,
-            y,
+            observations.y,
             row,
             system.p,
             0,
-            loss.data.reshape(loss.data.size),
+            loss.data,
             k * loss.data.shape[1],
             scratch.work,
             0,
@@ -87,7 +86,7 @@ def evaluate_loss(
                 lam[i] += out[1 + i]
             loss.times[k] = 0.0
         else:
-            call_field(system.address[RHS], t, y, row, system.p, 0, scratch.work, 0, f, 0)
+            call_field(system.address[RHS], t, observations.y, row, system.p, 0, scratch.work, 0, f, 0)
             for i in range(n):
                 loss.times[k] += loss.seeds[k, i] * f[i]
     call_field(system.address[RHS], t1, scratch.y, 0, system.p, 0, scratch.work, 0, f, 0)

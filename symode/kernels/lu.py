@@ -33,37 +33,37 @@ def factor(lu: Floats, pivots: Ints, n: int) -> bool:
 
 
 @inline
-def solve(lu: Floats, pivots: Ints, n: int, x: Floats, o: int) -> None:
-    """Solve A y = x in place; x starts at offset o."""
+def solve(lu: Floats, pivots: Ints, n: int, x: Floats, r: int, c: int) -> None:
+    """Solve A y = x in place, for row r of x from column c."""
     for k in range(n):
         j = pivots[k]
         if j != k:
-            x[o + k], x[o + j] = x[o + j], x[o + k]
+            x[r, c + k], x[r, c + j] = x[r, c + j], x[r, c + k]
     for i in range(1, n):
-        total = x[o + i]
+        total = x[r, c + i]
         for j in range(i):
-            total -= lu[i, j] * x[o + j]
-        x[o + i] = total
+            total -= lu[i, j] * x[r, c + j]
+        x[r, c + i] = total
     for i in range(n - 1, -1, -1):
-        total = x[o + i]
+        total = x[r, c + i]
         for j in range(i + 1, n):
-            total -= lu[i, j] * x[o + j]
-        x[o + i] = total / lu[i, i]
+            total -= lu[i, j] * x[r, c + j]
+        x[r, c + i] = total / lu[i, i]
 
 
 @inline
-def solve_transposed(lu: Floats, pivots: Ints, n: int, x: Floats, o: int) -> None:
-    """Solve Aᵀ y = x in place; x starts at offset o."""
+def solve_transposed(lu: Floats, pivots: Ints, n: int, x: Floats, r: int, c: int) -> None:
+    """Solve Aᵀ y = x in place, for row r of x from column c."""
     for i in range(n):
-        x[o + i] /= lu[i, i]
-        w = x[o + i]
+        x[r, c + i] /= lu[i, i]
+        w = x[r, c + i]
         for j in range(i + 1, n):
-            x[o + j] -= lu[i, j] * w
+            x[r, c + j] -= lu[i, j] * w
     for i in range(n - 1, 0, -1):
-        w = x[o + i]
+        w = x[r, c + i]
         for j in range(i):
-            x[o + j] -= lu[i, j] * w
+            x[r, c + j] -= lu[i, j] * w
     for k in range(n - 1, -1, -1):
         j = pivots[k]
         if j != k:
-            x[o + k], x[o + j] = x[o + j], x[o + k]
+            x[r, c + k], x[r, c + j] = x[r, c + j], x[r, c + k]

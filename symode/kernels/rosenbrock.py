@@ -14,23 +14,24 @@ from __future__ import annotations
 from symode.kernels import lu
 from symode.kernels.call import call_field, call_product
 from symode.kernels.dense import trajectory_at, trajectory_slope
-from symode.kernels.jit import inline
-from symode.kernels.rhs import evaluate
+from symode.kernels.jit import by_type, inline
+from symode.kernels.rhs import evaluate, evaluate_field, push
 from symode.kernels.types import (
-    ADJOINT,
     DJAC,
     JAC,
-    JVP,
-    NFEV,
     NJEV,
     NLU,
     SECOND,
     VJP,
+    Adjoint,
+    ErkAdjoint,
+    Field,
     Floats,
-    Method,
+    Rosenbrock,
+    RosenbrockAdjoint,
     Scratch,
-    Store,
     System,
+    Tangents,
 )
 
 
@@ -52,86 +53,7 @@ def form_matrix(system: System, diagonal: float, sign: float, scratch: Scratch) 
 def evaluate_jacobian(system: System, t: float, z: Floats, scratch: Scratch) -> None:
     """Write the Jacobian values and f_t into scratch.jac."""
     scratch.count[NJEV] += 1
-    call_field(
-        system.address[JAC], t, z, 0, system.p, 0, scratch.work, 0, scratch.jac, 0
-    )
-
-
-@inline
-def step_rosenbrock(
-    method: Method,
-    system: System,
-    t: float,
-    h: float,
-    scratch: Scratch,
-    past_method: Method,
-    past: Store,
-    n_past: int,
-) -> bool:
-    """Make all stages and the new state; return whether the matrix was regular."""
-    n, nnz = system.n, system.rows.size
-    y, k, stage = scratch.y, scratch.k, scratch.stage
-    size = y.size
-    flat = k.reshape(k.size)
-    if system.kind == ADJOINT:
-        i_step, s = trajectory_at(t, past_method, past, n_past, n, scratch)
-        evaluate_jacobian(system, t, scratch.z, scratch)
-        if not form_matrix(system, 1.0 / (h * method.gamma), 1.0, scratch):
-            return False
-        # g_t = -(dJ/dt)^T lam and its parameter part: the second-order kernel along zdot.
-        trajectory_slope(i_step, s, past_method, past, n, scratch)
-        for e in range(nnz):
-            scratch.v[e] = y[system.rows[e]] * scratch.zdot[system.cols[e]]
-        for i in range(n):
-            scratch.v[nnz + i] = y[i]
-        call_second(system, t, scratch.z, scratch)
-        for i in range(size):
-            scratch.new[i] = -scratch.out[i]
-        # The stages overwrite scratch.z; from here on zdot keeps the state at the step's start.
-        for i in range(n):
-            scratch.zdot[i] = scratch.z[i]
-    else:
-        evaluate_jacobian(system, t, y, scratch)
-        if not form_matrix(system, 1.0 / (h * method.gamma), -1.0, scratch):
-            return False
-        for i in range(n):
-            scratch.new[i] = scratch.jac[nnz + i]
-    # scratch.new holds g_t until the stages are made.
-    for i in range(method.n_stages):
-        for j in range(size):
-            stage[j] = y[j]
-        for l in range(i):  # noqa: E741
-            w = method.a[i, l]
-            if w != 0.0:
-                for j in range(size):
-                    stage[j] += w * k[l, j]
-        t_stage = t + method.c[i] * h
-        if system.kind == SENSITIVITY:
-            _field_stage(system, t_stage, scratch, i)
-        else:
-            evaluate(system, t_stage, stage, scratch, k, i, past_method, past, n_past)
-        active = n if system.kind == SENSITIVITY else size
-        for l in range(i):  # noqa: E741
-            w = method.coupling[i, l] / h
-            if w != 0.0:
-                for j in range(active):
-                    k[i, j] += w * k[l, j]
-        w = h * method.d[i]
-        for j in range(active):
-            k[i, j] += w * scratch.new[j]
-        if system.kind == ADJOINT:
-            lu.solve_transposed(scratch.lu, scratch.pivots, n, flat, i * size)
-            _adjoint_parameters(method, system, t, h, scratch, i)
-        else:
-            lu.solve(scratch.lu, scratch.pivots, n, flat, i * size)
-    if system.kind == SENSITIVITY:
-        _tangent_stages(method, system, t, h, scratch)
-    for j in range(size):
-        total = y[j]
-        for i in range(method.n_stages):
-            total += method.b[i] * k[i, j]
-        scratch.new[j] = total
-    return True
+    call_field(system.address[JAC], t, z, 0, system.p, 0, scratch.work, 0, scratch.jac, 0)
 
 
 @inline
@@ -153,32 +75,83 @@ def call_second(system: System, t: float, z: Floats, scratch: Scratch) -> None:
     )
 
 
-@inline
-def _field_stage(system: System, t: float, scratch: Scratch, i: int) -> None:
-    flat = scratch.k.reshape(scratch.k.size)
-    scratch.count[NFEV] += 1
-    call_field(
-        system.address[0],
-        t,
-        scratch.stage,
-        0,
-        system.p,
-        0,
-        scratch.work,
-        0,
-        flat,
-        i * scratch.k.shape[1],
-    )
+# -- the four places where the kinds of state differ --------------------------------------------
 
 
-@inline
-def _adjoint_parameters(
-    method: Method, system: System, t: float, h: float, scratch: Scratch, i: int
+def _open_field(method: Rosenbrock, system: System, t: float, h: float, scratch: Scratch) -> bool:
+    evaluate_jacobian(system, t, scratch.y, scratch)
+    for i in range(system.n):
+        scratch.new[i] = scratch.jac[system.rows.size + i]
+    return form_matrix(system, 1.0 / (h * method.gamma), -1.0, scratch)
+
+
+def _open_adjoint(method: Rosenbrock, system: Adjoint, t: float, h: float, scratch: Scratch) -> bool:
+    # g_t = -(dJ/dt)^T lam and its parameter part: the second-order kernel along zdot.
+    n, nnz, y = system.n, system.rows.size, scratch.y
+    step, s = trajectory_at(t, system, scratch)
+    trajectory_slope(step, s, system, scratch)
+    for e in range(nnz):
+        scratch.v[e] = y[system.rows[e]] * scratch.zdot[system.cols[e]]
+    for i in range(n):
+        scratch.v[nnz + i] = y[i]
+    call_second(system, t, scratch.z, scratch)
+    for i in range(y.size):
+        scratch.new[i] = -scratch.out[i]
+    # The stages overwrite scratch.z; from here on zdot keeps the state at the step's start.
+    for i in range(n):
+        scratch.zdot[i] = scratch.z[i]
+    evaluate_jacobian(system, t, scratch.z, scratch)
+    return form_matrix(system, 1.0 / (h * method.gamma), 1.0, scratch)
+
+
+@by_type(
+    1,
+    {
+        Field: _open_field,
+        Tangents: _open_field,
+        ErkAdjoint: _open_adjoint,
+        RosenbrockAdjoint: _open_adjoint,
+    },
+)
+def open_step(method: Rosenbrock, system: System, t: float, h: float, scratch: Scratch) -> bool:
+    """Factor the matrix and write g_t into scratch.new; return whether it is regular."""
+    raise NotImplementedError
+
+
+def _slope_all(system: System, t: float, scratch: Scratch, i: int) -> int:
+    evaluate(system, t, scratch.stage, scratch, scratch.k, i)
+    return scratch.y.size
+
+
+def _slope_state(system: System, t: float, scratch: Scratch, i: int) -> int:
+    evaluate_field(system, t, scratch.stage, scratch, scratch.k, i)
+    return system.n
+
+
+@by_type(
+    0,
+    {
+        Field: _slope_all,
+        Tangents: _slope_state,
+        ErkAdjoint: _slope_all,
+        RosenbrockAdjoint: _slope_all,
+    },
+)
+def slope(system: System, t: float, scratch: Scratch, i: int) -> int:
+    """Write g at scratch.stage into row i; return how many components it has (tangents follow)."""
+    raise NotImplementedError
+
+
+def _solve_field(method: Rosenbrock, system: System, t: float, h: float, scratch: Scratch, i: int) -> None:
+    lu.solve(scratch.lu, scratch.pivots, system.n, scratch.k, i, 0)
+
+
+def _solve_adjoint(
+    method: Rosenbrock, system: System, t: float, h: float, scratch: Scratch, i: int
 ) -> None:
-    """Solve the rows of mu, whose Jacobian is -(∇§3 f)ᵀ against lam and nothing else."""
+    lu.solve_transposed(scratch.lu, scratch.pivots, system.n, scratch.k, i, 0)
+    # The rows of mu have the Jacobian -(∇§3 f)ᵀ against lam, at the step's start, and no other.
     n, m, k = system.n, system.m, scratch.k
-    flat = k.reshape(k.size)
-    offset = i * k.shape[1]
     call_product(
         system.address[VJP],
         t,
@@ -186,8 +159,8 @@ def _adjoint_parameters(
         0,
         system.p,
         0,
-        flat,
-        offset,
+        k,
+        i * k.shape[1],
         scratch.work,
         0,
         scratch.out,
@@ -197,15 +170,29 @@ def _adjoint_parameters(
         k[i, j] = h * method.gamma * (k[i, j] - scratch.out[j])
 
 
-@inline
-def _tangent_stages(
-    method: Method, system: System, t: float, h: float, scratch: Scratch
+@by_type(
+    1,
+    {
+        Field: _solve_field,
+        Tangents: _solve_field,
+        ErkAdjoint: _solve_adjoint,
+        RosenbrockAdjoint: _solve_adjoint,
+    },
+)
+def solve_stage(
+    method: Rosenbrock, system: System, t: float, h: float, scratch: Scratch, i: int
 ) -> None:
-    r"""Differentiate the step: with (f_zz S + f_zθ d) U, sharing the factorization keeps order."""
+    """Turn the right-hand side in row i into the increment U_i."""
+    raise NotImplementedError
+
+
+def _no_tangents(method: Rosenbrock, system: System, t: float, h: float, scratch: Scratch) -> None:
+    pass
+
+
+def _tangents(method: Rosenbrock, system: Tangents, t: float, h: float, scratch: Scratch) -> None:
     n, m, nnz = system.n, system.m, system.rows.size
     y, k, v = scratch.y, scratch.k, scratch.v
-    flat = k.reshape(k.size)
-    size = y.size
     for d in range(system.directions.shape[0]):
         o = n * (d + 1)
         for j in range(n):
@@ -225,20 +212,7 @@ def _tangent_stages(
                     for j in range(n):
                         scratch.stage[j] += w * k[l, j]
                         v[j] += w * k[l, o + j]
-            call_product(
-                system.address[JVP],
-                t + method.c[i] * h,
-                scratch.stage,
-                0,
-                system.p,
-                0,
-                v,
-                0,
-                scratch.work,
-                0,
-                flat,
-                i * size + o,
-            )
+            push(system, t + method.c[i] * h, scratch.stage, scratch, k, i * y.size + o)
             for l in range(i):  # noqa: E741
                 w = method.coupling[i, l] / h
                 if w != 0.0:
@@ -249,6 +223,55 @@ def _tangent_stages(
                 k[i, o + j] += w * scratch.out[nnz + j]
             for e in range(nnz):
                 k[i, o + system.rows[e]] += scratch.out[e] * k[i, system.cols[e]]
-            lu.solve(scratch.lu, scratch.pivots, n, flat, i * size + o)
+            lu.solve(scratch.lu, scratch.pivots, n, k, i, o)
 
 
+@by_type(
+    1,
+    {
+        Field: _no_tangents,
+        Tangents: _tangents,
+        ErkAdjoint: _no_tangents,
+        RosenbrockAdjoint: _no_tangents,
+    },
+)
+def tangent_stages(
+    method: Rosenbrock, system: System, t: float, h: float, scratch: Scratch
+) -> None:
+    r"""Differentiate the step: with (f_zz S + f_zθ d) U, sharing the factorization keeps order."""
+    raise NotImplementedError
+
+
+@inline
+def step_rosenbrock(
+    method: Rosenbrock, system: System, t: float, h: float, scratch: Scratch
+) -> bool:
+    """Make all stages and the new state; return whether the matrix was regular."""
+    y, k, stage = scratch.y, scratch.k, scratch.stage
+    if not open_step(method, system, t, h, scratch):
+        return False
+    for i in range(method.n_stages):
+        for j in range(y.size):
+            stage[j] = y[j]
+        for l in range(i):  # noqa: E741
+            w = method.a[i, l]
+            if w != 0.0:
+                for j in range(y.size):
+                    stage[j] += w * k[l, j]
+        size = slope(system, t + method.c[i] * h, scratch, i)
+        for l in range(i):  # noqa: E741
+            w = method.coupling[i, l] / h
+            if w != 0.0:
+                for j in range(size):
+                    k[i, j] += w * k[l, j]
+        w = h * method.d[i]
+        for j in range(size):
+            k[i, j] += w * scratch.new[j]
+        solve_stage(method, system, t, h, scratch, i)
+    tangent_stages(method, system, t, h, scratch)
+    for j in range(y.size):
+        total = y[j]
+        for i in range(method.n_stages):
+            total += method.b[i] * k[i, j]
+        scratch.new[j] = total
+    return True

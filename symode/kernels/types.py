@@ -14,15 +14,6 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-#: Families of methods.
-ERK: Final = 0
-ROSENBROCK: Final = 1
-
-#: What the state of the loop is.
-FIELD: Final = 0  # z
-SENSITIVITY: Final = 1  # z, then one tangent of z per direction
-ADJOINT: Final = 2  # (lam, mu) along a stored trajectory
-
 #: Places of kernel addresses in `System.address`.
 RHS: Final = 0
 VJP: Final = 1
@@ -69,35 +60,101 @@ LEFT: Final = 13  # steps, or observations, that the backward pass still has to 
 N_COUNT: Final = 14
 
 
-class Method(NamedTuple):
-    """Coefficients of one method, see `symode.solvers.tableau`."""
+class Erk(NamedTuple):
+    """Coefficients of an explicit Runge-Kutta method, see `symode.solvers.tableau`."""
 
-    family: int
-    order: int  # exponent of the controller: order of the error estimate + 1
+    order: int  # of the controller: order of the error estimate + 1
     n_stages: int
     n_dense: int
     fsal: bool
-    gamma: float
     a: Floats  # (S, S)
-    b: Floats  # (S,); m of a Rosenbrock method
-    c: Floats  # (S,); alpha of a Rosenbrock method
+    b: Floats  # (S,)
+    c: Floats  # (S,)
     e: Floats  # (n_err, S)
-    coupling: Floats  # (S, S); C of a Rosenbrock method
-    d: Floats  # (S,); gamma_i of a Rosenbrock method
     dense: Floats  # (S, degree)
 
 
-class System(NamedTuple):
-    """The functions of one model, with the parameters bound."""
+class Rosenbrock(NamedTuple):
+    """Coefficients of a Rosenbrock method in W-transformed form."""
 
-    kind: int
+    order: int
+    n_stages: int
+    n_dense: int
+    fsal: bool  # always False
+    a: Floats  # (S, S)
+    b: Floats  # (S,), m of the method
+    c: Floats  # (S,), alpha of the method
+    e: Floats  # (1, S)
+    dense: Floats  # (S, degree)
+    gamma: float
+    coupling: Floats  # (S, S), C of the method
+    d: Floats  # (S,), gamma_i of the method
+
+
+class Field(NamedTuple):
+    """A model with its parameters bound; the loop's state is z."""
+
     n: int  # states, quadratures included
     m: int  # parameters
     address: Ints
     p: Floats  # theta, hoisted
-    directions: Floats  # (q, m) tangents of theta
     rows: Ints  # pattern of the Jacobian
     cols: Ints
+
+
+class Tangents(NamedTuple):
+    """A model with directions in theta; the state is z, then one tangent of z for each."""
+
+    n: int
+    m: int
+    address: Ints
+    p: Floats
+    rows: Ints
+    cols: Ints
+    directions: Floats  # (q, m)
+
+
+class Store(NamedTuple):
+    """Steps of a solve: t, z before each step, h, and the stages."""
+
+    keep: bool
+    t: Floats  # (capacity + 1,)
+    h: Floats  # (capacity,)
+    z: Floats  # (capacity + 1, n)
+    k: Floats  # (capacity, S, n)
+
+
+class ErkAdjoint(NamedTuple):
+    """The adjoint equation along a trajectory of an explicit method; the state is (lam, mu)."""
+
+    n: int
+    m: int
+    address: Ints
+    p: Floats
+    rows: Ints
+    cols: Ints
+    past_method: Erk
+    past: Store
+    n_past: int
+
+
+class RosenbrockAdjoint(NamedTuple):
+    """The adjoint equation along a trajectory of a Rosenbrock method; the state is (lam, mu)."""
+
+    n: int
+    m: int
+    address: Ints
+    p: Floats
+    rows: Ints
+    cols: Ints
+    past_method: Rosenbrock
+    past: Store
+    n_past: int
+
+
+Method = Erk | Rosenbrock
+Adjoint = ErkAdjoint | RosenbrockAdjoint
+System = Field | Tangents | ErkAdjoint | RosenbrockAdjoint
 
 
 class Control(NamedTuple):
@@ -110,16 +167,6 @@ class Control(NamedTuple):
     lazy: bool  # make the interpolant's extra stages only where an observation needs them
     atol: Floats  # (N,); infinite where a component does not count
     floor: Floats  # (N,) share of the largest past value that counts as current size
-
-
-class Store(NamedTuple):
-    """Steps of a solve: t, z before each step, h, and the stages."""
-
-    keep: bool
-    t: Floats  # (capacity + 1,)
-    h: Floats  # (capacity,)
-    z: Floats  # (capacity + 1, n)
-    k: Floats  # (capacity, S, n)
 
 
 class Observations(NamedTuple):
@@ -157,7 +204,7 @@ class Scratch(NamedTuple):
     y: Floats  # (N,) current state
     new: Floats  # (N,)
     stage: Floats  # (N,)
-    k: Floats  # (S, N)
+    k: Floats  # (S + 1, N) stages; a row more for the backward pass
     peak: Floats  # (N,) largest value so far
     weights: Floats  # (S,)
     z: Floats  # (n,) interpolated state

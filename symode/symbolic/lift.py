@@ -54,17 +54,19 @@ def lift_observation(equations: Equations, group: ObservationGroup, n_states: in
     return derive_scalar(graph, n_states, equations.n_parameters)
 
 
-def lift_initial(equations: Equations) -> tuple[Graph, Graph]:
+def lift_initial(equations: Equations, n_states: int) -> tuple[Graph, Graph]:
     r"""Return the graphs of :math:`z_0(\theta, t_0)` and of :math:`v^\top \partial z_0`.
 
-    The second has m + 1 outputs: the parameters', then that of :math:`t_0`.
+    The first starts quadratures at 0. The second has m + 1 outputs: the parameters', then that
+    of :math:`t_0`.
     """
     assert equations.initial is not None
     graph = lift_expressions(equations, equations.initial)
     b = Builder(graph)
     wrt = [*inputs(b, "p", equations.n_parameters), b.input("t", 0)]
     seeds = inputs(b, "v", equations.n_states)
-    return graph, b.freeze(adjoint_sweep(b, graph.outputs, seeds, wrt))
+    start = [*graph.outputs, *[b.const(0)] * (n_states - equations.n_states)]
+    return b.freeze(start), b.freeze(adjoint_sweep(b, graph.outputs, seeds, wrt))
 
 
 def _symbols(

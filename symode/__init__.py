@@ -1,0 +1,68 @@
+"""symode: exact, fast gradients of ODE models written in SymPy.
+
+Names are loaded when first used, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+#: Where each public name lives.
+_HOME = {
+    "Model": "symode.interface.model",
+    "Equations": "symode.equations.equations",
+    "Loss": "symode.equations.loss",
+    "LeastSquares": "symode.equations.loss",
+    "ObservationGroup": "symode.equations.loss",
+    "Solution": "symode.solvers.solution",
+    "Gradient": "symode.gradients.value_and_grad",
+    "ValueAndGrad": "symode.gradients.value_and_grad",
+    "BacksolveAdjoint": "symode.gradients.methods",
+    "InterpolatingAdjoint": "symode.gradients.methods",
+    "DiscreteAdjoint": "symode.gradients.methods",
+    "ForwardSensitivity": "symode.gradients.methods",
+    "SymodeError": "symode.errors",
+    "SolverError": "symode.errors",
+    "GradientError": "symode.errors",
+    "DriftError": "symode.errors",
+    "ModelError": "symode.errors",
+}
+
+__all__ = sorted(_HOME)
+
+if TYPE_CHECKING:
+    from symode.equations.equations import Equations
+    from symode.equations.loss import LeastSquares, Loss, ObservationGroup
+    from symode.errors import (
+        DriftError,
+        GradientError,
+        ModelError,
+        SolverError,
+        SymodeError,
+    )
+    from symode.gradients.methods import (
+        BacksolveAdjoint,
+        DiscreteAdjoint,
+        ForwardSensitivity,
+        InterpolatingAdjoint,
+    )
+    from symode.gradients.value_and_grad import Gradient, ValueAndGrad
+    from symode.interface.model import Model
+    from symode.solvers.solution import Solution
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its home on first use."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'symode' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted({*globals(), *_HOME})

@@ -1,0 +1,127 @@
+"""Values by position or by name: every array a user gives or gets knows its entries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from symode.errors import SymodeError
+
+Floats = NDArray[np.float64]
+
+
+class Named(np.ndarray):  # type: ignore[type-arg]
+    """An array whose last axis has names; also indexed by name or symbol.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> g = named(np.array([1.0, 2.0]), ["a", "b"])
+    >>> g["b"], g[0]
+    (2.0, 1.0)
+    """
+
+    names: tuple[str, ...]
+
+    def __array_finalize__(self, obj: Any) -> None:
+        """Carry the names over to views."""
+        self.names = getattr(obj, "names", ())
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return entries by position, slice, name or symbol."""
+        if isinstance(key, str) or (hasattr(key, "is_Symbol") and key.is_Symbol):
+            if str(key) not in self.names:
+                raise KeyError(f"{key} is none of {', '.join(self.names)}")
+            return np.asarray(self)[..., self.names.index(str(key))][()]
+        result = np.asarray(self)[key]
+        return result
+
+    def as_dict(self) -> dict[str, float]:
+        """Return name to value."""
+        return {name: float(self[name]) for name in self.names}
+
+    def __repr__(self) -> str:
+        """Return names and values."""
+        if self.ndim == 1 and len(self.names) == self.size:
+            return ", ".join(f"{n}={float(v):.8g}" for n, v in self.as_dict().items())
+        return repr(np.asarray(self))
+
+    def __reduce__(self) -> Any:
+        """Pickle values and names."""
+        return (named, (np.asarray(self), self.names))
+
+
+def named(values: Any, names: Sequence[str]) -> Named:
+    """Return values as an array that knows the names of its last axis."""
+    result = np.asarray(values, dtype=float).view(Named)
+    result.names = tuple(names)
+    return result
+
+
+def vector(
+    values: Any, names: Sequence[str], what: str, error: type[SymodeError], *, batch: bool = False
+) -> Floats:
+    """Return values, given in order or by name, as a float array in the order of names.
+
+    Parameters
+    ----------
+    values
+        A mapping of names or symbols to numbers, or numbers in order. With ``batch`` also one row
+        per member, shape ``(members, len(names))``.
+    names
+        Expected names, in order.
+    what
+        What they are, for messages: "parameters", "initial values".
+    error
+        Class of the error raised.
+
+    Raises
+    ------
+    SymodeError
+        Of the class ``error``: names missing or unknown, a wrong shape, or values not finite.
+
+    Examples
+    --------
+    >>> from symode.errors import ParameterError
+    >>> vector({"b": 2, "a": 1}, ["a", "b"], "parameters", ParameterError).tolist()
+    [1.0, 2.0]
+    """
+    if values is None:
+        raise error(f"No {what} were given; expected {', '.join(names)}.")
+    if isinstance(values, Mapping):
+        given = {str(key): value for key, value in values.items()}
+        missing = [name for name in names if name not in given]
+        unknown = [name for name in given if name not in names]
+        if missing or unknown:
+            parts = []
+            if missing:
+                parts.append(f"missing: {', '.join(missing)}")
+            for name in unknown:
+                close = get_close_matches(name, names, 1)
+                hint = f" (did you mean {close[0]}?)" if close else ""
+                parts.append(f"unknown: {name}{hint}")
+            raise error(
+                f"The {what} do not match the model; {'; '.join(parts)}. "
+                f"Expected {', '.join(names) or 'none'}."
+            )
+        values = [given[name] for name in names]
+    try:
+        array = np.array(values, dtype=float)
+    except (TypeError, ValueError):
+        raise error(f"The {what} must be numbers; got {values!r}.") from None
+    if array.ndim == 0 and len(names) == 1:
+        array = array.reshape(1)
+    if array.ndim != 1 + (batch and array.ndim == 2) or array.shape[-1] != len(names):
+        shape = f"shape {array.shape}" if array.ndim != 1 else f"{array.size} values"
+        raise error(
+            f"The {what} have {shape}, but the model has {len(names)} "
+            f"({', '.join(names)}). Pass one value for each, in that order, or a dict."
+        )
+    if not np.isfinite(array).all():
+        where = np.flatnonzero(~np.isfinite(array.reshape(-1, len(names))).all(axis=0))
+        raise error(f"The {what} must be finite; {', '.join(names[i] for i in where)} is not.")
+    return array

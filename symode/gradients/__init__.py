@@ -1,0 +1,1 @@
+"""Gradients of losses: one file per method, the same interface for all."""

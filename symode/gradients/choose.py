@@ -1,0 +1,25 @@
+"""The cost model of ``method="auto"``."""
+
+from __future__ import annotations
+
+from symode.gradients.methods import DiscreteAdjoint, ForwardSensitivity, GradientMethod
+from symode.gradients.task import Task
+
+#: Cost of one product of the adjoint, and of one tangent, in evaluations of f.
+VJP_COST = 3.0
+TANGENT_COST = 1.7
+
+
+def choose_method(task: Task) -> tuple[GradientMethod, str]:
+    r"""Return the cheaper of DiscreteAdjoint and ForwardSensitivity, and the reason.
+
+    In units of one evaluation of f per stage, the discrete adjoint costs 1 + 3, forward
+    sensitivities 1 + 1.7 (m + n): the adjoint wins unless there are fewer than two directions.
+    Both differentiate the same steps, so accuracy does not decide.
+    """
+    directions = task.m + task.equations.n_states
+    adjoint, forward = 1 + VJP_COST, 1 + TANGENT_COST * directions
+    costs = f"cost in evaluations of f per stage: discrete {adjoint:.1f}, forward {forward:.1f}"
+    if forward < adjoint:
+        return ForwardSensitivity(), f"{costs}, for {directions} directions"
+    return DiscreteAdjoint(), f"{costs}, for {directions} directions"

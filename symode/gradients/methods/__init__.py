@@ -1,0 +1,53 @@
+"""Gradient methods: one file each, all with the same interface."""
+
+from __future__ import annotations
+
+from symode.errors import OptionError
+from symode.gradients.methods.backsolve import BacksolveAdjoint
+from symode.gradients.methods.base import GradientMethod
+from symode.gradients.methods.discrete import DiscreteAdjoint
+from symode.gradients.methods.interpolating import InterpolatingAdjoint
+from symode.gradients.methods.sensitivity import ForwardSensitivity
+
+#: One value of every method; a new method is a new file here and its name in this list.
+METHODS: tuple[GradientMethod, ...] = (
+    DiscreteAdjoint(),
+    InterpolatingAdjoint(),
+    BacksolveAdjoint(),
+    ForwardSensitivity(),
+)
+
+
+def get_gradient_method(method: str | GradientMethod) -> GradientMethod:
+    """Return a method given by value or by name.
+
+    Raises
+    ------
+    OptionError
+        Listing the names that exist.
+
+    Examples
+    --------
+    >>> get_gradient_method("discrete")
+    DiscreteAdjoint()
+    """
+    if isinstance(method, str):
+        for known in METHODS:
+            if method.lower() in (known.name, type(known).__name__.lower()):
+                return known
+        names = ", ".join(known.name for known in METHODS)
+        raise OptionError(f"There is no gradient method {method!r}. Choose auto, {names}.")
+    if isinstance(method, GradientMethod):
+        return method
+    raise OptionError(f"method must be a name or a gradient method such as DiscreteAdjoint(); got {method!r}.")
+
+
+__all__ = [
+    "METHODS",
+    "BacksolveAdjoint",
+    "DiscreteAdjoint",
+    "ForwardSensitivity",
+    "GradientMethod",
+    "InterpolatingAdjoint",
+    "get_gradient_method",
+]

@@ -1,0 +1,134 @@
+"""What all gradient methods share: the contract, the forward pass, and its failures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from symode.codegen.compiled import CompiledModel
+from symode.errors import GradientError, SolverError
+from symode.gradients.task import Outcome, Task
+from symode.kernels import types as kt
+from symode.solvers.integrate import Forward, solver_error
+from symode.status import SENTENCES
+
+Floats = NDArray[np.float64]
+
+
+class Runner(Protocol):
+    """A gradient method made ready for one task; called often."""
+
+    def __call__(self, theta: Floats, z0: Floats | None) -> Outcome:
+        """Return value and gradient; z0 is None where the model's own initial values count."""
+        ...
+
+
+@runtime_checkable
+class GradientMethod(Protocol):
+    """A way to compute gradients: a frozen value holding its options."""
+
+    @property
+    def name(self) -> str:
+        """Short name, as in tables."""
+        ...
+
+    def prepare(self, task: Task) -> Runner:
+        """Compile what the task needs; return the function that computes."""
+        ...
+
+
+def make_forward(
+    task: Task,
+    compiled: CompiledModel,
+    system: kt.Field | kt.Tangents,
+    *,
+    keep: bool,
+    lazy: bool,
+    tangent_atol: Floats | None = None,
+) -> Forward:
+    """Return the memory of the task's forward pass."""
+    from symode.solvers.native import make_observations
+
+    size = task.n if tangent_atol is None else task.n + tangent_atol.size
+    return Forward(
+        system,
+        task.options,
+        make_observations(task.times, size),
+        task.equations.n_states,
+        compiled.work_size,
+        keep=keep,
+        lazy=lazy,
+        tangent_atol=tangent_atol,
+    )
+
+
+def begin(task: Task, forward: Forward, compiled: CompiledModel, theta: Floats, z0: Floats | None) -> Floats:
+    """Bind theta, find z0, reset the forward pass; return the state at t0 (length n)."""
+    p = compiled.pack(theta, forward.system.p)
+    if z0 is None:
+        y0 = compiled.call("initial", task.t0, np.zeros(task.n), p)
+    else:
+        y0 = task.start(z0)
+    return y0
+
+
+def failed_forward(task: Task, forward: Forward, compiled: CompiledModel, status: int) -> SolverError:
+    """Return the error of a forward pass that did not reach its end."""
+    return solver_error(
+        status, task.equations.state_names, forward, jacobian_function(task, forward.system.p)
+    )
+
+
+def jacobian_function(task: Task, p: Floats):  # type: ignore[no-untyped-def]
+    """Return ∂f/∂z as a function of (t, z), compiled when first called."""
+
+    def jacobian(t: float, z: Floats) -> Floats:
+        compiled = CompiledModel({"jac": ("field", task.field.jacobian.graph)}, task.m)
+        full = np.zeros(task.n)
+        full[: z.size] = z
+        values = compiled.call("jac", t, full, compiled.pack(p[: task.m]))
+        matrix = np.zeros((task.n, task.n))
+        matrix[list(task.field.jacobian.rows), list(task.field.jacobian.cols)] = values[
+            : len(task.field.jacobian.rows)
+        ]
+        return matrix
+
+    return jacobian
+
+
+def failed_backward(task: Task, scratch: kt.Scratch, status: int, advice: str) -> GradientError:
+    """Return the error of a backward pass that did not reach t0."""
+    t = float(scratch.clock[kt.T])
+    return GradientError(
+        f"The backward pass stopped at t = {t:.6g} on its way from {task.t1:g} to {task.t0:g}: "
+        f"{SENTENCES[status]}. {advice}"
+    )
+
+
+def check_finite(task: Task, result: Outcome) -> Outcome:
+    """Return the outcome if every number in it is finite.
+
+    Raises
+    ------
+    GradientError
+        Naming the entries that are not.
+    """
+    names: Sequence[str] = (*task.equations.parameter_names, *task.equations.state_names)
+    values = np.concatenate([result.theta, result.z0])
+    bad = [name for name, value in zip(names, values, strict=True) if not np.isfinite(value)]
+    if not np.isfinite(result.value):
+        raise GradientError(
+            f"The loss is {result.value}: it is not defined on this trajectory. Look for a "
+            "logarithm, root or division in the loss that meets zero or negative values."
+        )
+    if bad:
+        raise GradientError(
+            f"The loss is {result.value:.6g}, but its derivative is not finite in "
+            f"{', '.join(bad)}: a term such as sqrt or a power has an infinite slope here."
+        )
+    return result
+
+

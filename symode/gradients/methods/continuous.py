@@ -1,0 +1,67 @@
+"""The backward pass shared by the continuous adjoints."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from symode.gradients.methods.base import Floats
+from symode.gradients.task import Task
+from symode.kernels import types as kt
+from symode.solvers import native
+from symode.solvers.integrate import Forward
+from symode.solvers.solution import Stats
+
+#: Share of an adjoint component's largest past value that counts as its current size: below it
+#: the component is noise next to its own history. Scale-free, so a loss times 1e12 gives the
+#: same digits.
+ADJOINT_FLOOR = 1e-3
+
+
+def adjoint_control(task: Task, leading: Floats) -> kt.Control:
+    """Return the control of a state (leading, lam, mu).
+
+    lam is held to rtol of its own size; lam of a quadrature is constant, and mu, an integral of
+    lam, follows it: both stay outside the error norm.
+    """
+    states = task.equations.n_states
+    lam = np.where(np.arange(task.n) < states, 0.0, np.inf)
+    atol = np.concatenate([leading, lam, np.full(task.m, np.inf)])
+    floor = np.concatenate([np.zeros(leading.size), np.full(task.n + task.m, ADJOINT_FLOOR)])
+    return native.make_control(task.options, atol, floor)
+
+
+def run_backward(
+    task: Task,
+    forward: Forward,
+    system: kt.System,
+    control: kt.Control,
+    scratch: kt.Scratch,
+    gradient: kt.Gradient,
+    table: kt.LossTable,
+    y1: Floats,
+    z0: Floats,
+    z_offset: int,
+    allowed: Floats,
+) -> tuple[int, Stats]:
+    """Integrate the adjoint from t1 to t0; leave lam and the parameters' gradient in place."""
+    from symode.kernels.gradient import continuous_backward
+
+    scratch.count[:] = 0
+    scratch.y[:] = y1
+    scratch.count[kt.NEXT_OBS] = scratch.count[kt.LEFT] = task.times.size
+    scratch.clock[kt.T] = task.t1
+    inner = task.times[table.n_start :]
+    scratch.clock[kt.T_END] = inner[-1] if inner.size else task.t0
+    gradient.scalars[kt.DRIFT] = 0.0
+    none = native.no_store(forward.method, task.n)
+    driver = native.Driver()
+    status = driver.run(
+        lambda budget: continuous_backward(
+            forward.method, system, control, forward.observations, table, scratch, none,
+            z_offset, task.t0, z0, allowed, gradient, budget,
+        )  # fmt: skip
+    )
+    n = task.n
+    gradient.lam[:] = scratch.y[z_offset : z_offset + n]
+    gradient.theta[:] += scratch.y[z_offset + n :]
+    return status, Stats.of(task.options.tableau.name, scratch.count, driver.seconds)

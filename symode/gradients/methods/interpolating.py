@@ -1,0 +1,106 @@
+"""InterpolatingAdjoint: the adjoint ODE along the stored dense output of the forward pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from symode.gradients.methods.base import (
+    Floats,
+    Runner,
+    begin,
+    check_finite,
+    failed_backward,
+    failed_forward,
+    make_forward,
+)
+from symode.gradients.methods.continuous import adjoint_control, run_backward
+from symode.gradients.task import Outcome, Task, outcome
+from symode.kernels import types as kt
+from symode.solvers import native
+from symode.status import SUCCESS
+
+
+@dataclass(frozen=True)
+class InterpolatingAdjoint:
+    r"""Integrate Theorem 1's equations backwards, z(t) read from the forward interpolant.
+
+    .. math:: \dot a_{§1} = -a_{§1} \nabla_{§1} f(z(t), t, \theta), \qquad
+              \dot a_{§3} = -a_{§1} \nabla_{§3} f(z(t), t, \theta)
+
+    Stable wherever the forward problem is, since z is never integrated backwards. Accuracy: the
+    tolerance of both passes and of the interpolant. Cost: one forward and one backward solve with
+    steps of its own. Memory: :math:`8 (S + 1) n + 16` bytes a step. Serves every solver of symode.
+
+    Examples
+    --------
+    >>> import sympy as sp, symode
+    >>> x, k = sp.symbols("x k")
+    >>> model = symode.Model({x: -k * x}, parameters=[k])
+    >>> gradient = model.gradient(
+    ...     symode.Loss(terminal=x**2), (0, 1), theta=[0.7], z0=[2.0],
+    ...     method=symode.InterpolatingAdjoint())
+    >>> round(gradient.z0["x"], 6)  # 2 z(t)**2 / z0
+    0.986388
+    """
+
+    @property
+    def name(self) -> str:
+        """Short name, as in tables."""
+        return "interpolating"
+
+    def prepare(self, task: Task) -> InterpolatingRunner:
+        """Compile what the task needs; return the function that computes."""
+        return InterpolatingRunner(task)
+
+
+class InterpolatingRunner(Runner):
+    """An `InterpolatingAdjoint` made ready for one task."""
+
+    def __init__(self, task: Task) -> None:
+        implicit = task.options.is_stiff
+        names = ["rhs", "vjp", *(["jac", "second"] if implicit else [])]
+        self.task = task
+        self.compiled = task.compile(names)
+        self.system = task.bind(self.compiled, implicit)
+        self.forward = make_forward(task, self.compiled, self.system, keep=True, lazy=False)
+        self.table = task.loss_table()
+        self.gradient = task.gradient_arrays()
+        self.control = adjoint_control(task, np.empty(0))
+        self.scratch = native.make_scratch(
+            self.forward.method, self.system, task.n + task.m, self.compiled.work_size
+        )
+
+    def __call__(self, theta: Floats, z0: Floats | None) -> Outcome:
+        """Return value and gradient."""
+        from symode.kernels.gradient import close_gradient, loss_value
+
+        task, forward = self.task, self.forward
+        y0 = begin(task, forward, self.compiled, theta, z0)
+        forward.reset(y0, task.t0, task.t1)
+        status = forward.run()
+        if status != SUCCESS:
+            raise failed_forward(task, forward, self.compiled, status)
+        loss_value(self.system, forward.observations, self.table, forward.scratch, self.gradient)
+        kind = kt.RosenbrockAdjoint if task.options.is_stiff else kt.ErkAdjoint
+        steps = int(forward.scratch.count[kt.STORED])
+        stats: dict[str, object] = {"method": "interpolating", "forward": forward.stats}
+        if steps:
+            adjoint = kind(*self.system, forward.method, forward.store, steps)
+            y1 = np.concatenate([self.gradient.lam, np.zeros(task.m)])
+            status, stats["backward"] = run_backward(
+                task, forward, adjoint, self.control, self.scratch, self.gradient, self.table,
+                y1, y0, 0, np.ones(task.n),
+            )  # fmt: skip
+            if status != SUCCESS:
+                raise failed_backward(
+                    task, self.scratch, status,
+                    "Tighten the tolerances, or use DiscreteAdjoint, which takes no steps of its "
+                    "own.",
+                )  # fmt: skip
+        from_initial = z0 is None
+        close_gradient(
+            self.system, self.table, task.t0, y0, forward.scratch, self.gradient, from_initial
+        )
+        return check_finite(task, outcome(task, self.gradient, self.table, stats))

@@ -1,0 +1,189 @@
+"""Task: one loss of one model over one span, resolved into graphs and tables for the methods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from symode.codegen.compiled import CompiledModel
+from symode.equations.equations import Equations
+from symode.equations.loss import Loss
+from symode.errors import LossError
+from symode.kernels import types as kt
+from symode.solvers import native
+from symode.solvers.options import SolverOptions
+from symode.symbolic.derive import FIELD_KERNELS, Field, augmented
+from symode.symbolic.graph import Graph
+from symode.symbolic.lift import lift_field, lift_initial, lift_observation, lift_terminal
+
+Floats = NDArray[np.float64]
+Kernels = dict[str, tuple[str, Graph]]
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What a gradient method is asked to do.
+
+    Parameters
+    ----------
+    equations, loss
+        Model and resolved loss.
+    t0, t1
+        Span, in either direction.
+    options
+        Solver and tolerances of the forward pass.
+    from_initial
+        Whether z0 comes from the model's initial values, so that its dependence on the
+        parameters belongs to the gradient.
+
+    Raises
+    ------
+    LossError
+        When an observation lies outside the span.
+    """
+
+    equations: Equations
+    loss: Loss
+    t0: float
+    t1: float
+    options: SolverOptions
+    from_initial: bool
+
+    def __post_init__(self) -> None:
+        times, (low, high) = self.loss.times, sorted((self.t0, self.t1))
+        outside = (times < low) | (times > high)
+        if outside.any():
+            raise LossError(
+                f"The observation at t = {times[outside][0]:g} lies outside the span from "
+                f"{self.t0:g} to {self.t1:g}."
+            )
+
+    @cached_property
+    def field(self) -> Field:
+        """The right-hand side, with the running cost as last state where there is one."""
+        return lift_field(self.equations, self.loss.running)
+
+    @property
+    def n(self) -> int:
+        """States and quadratures."""
+        return self.field.n_states
+
+    @property
+    def m(self) -> int:
+        """Parameters."""
+        return self.equations.n_parameters
+
+    @cached_property
+    def order(self) -> NDArray[np.int64]:
+        """Places of the observations in the loss, in the order the solve meets them."""
+        times = self.loss.times
+        return np.argsort(times if self.t1 >= self.t0 else -times, kind="stable")
+
+    @cached_property
+    def times(self) -> Floats:
+        """Observation times in the order the solve meets them."""
+        return np.ascontiguousarray(self.loss.times[self.order])
+
+    def kernels(self, names: Iterable[str], augment: Iterable[str] = ()) -> Kernels:
+        """Return the graphs of field kernels, of the augmented field's, and of the loss."""
+        chosen: Kernels = {
+            name: (FIELD_KERNELS[name][0], FIELD_KERNELS[name][1](self.field)) for name in names
+        }
+        for name in augment:
+            signature, derive = FIELD_KERNELS[name]
+            chosen[f"augmented_{name}"] = (signature, derive(self.augmented))
+        if self.from_initial:
+            start, pullback = lift_initial(self.equations, self.n)
+            chosen["initial"] = ("field", start)
+            chosen["initial_vjp"] = ("product", pullback)
+        terminal = lift_terminal(self.equations, self.loss, self.n)
+        if terminal is not None:
+            chosen["terminal"] = ("field", terminal)
+        for g, group in enumerate(self.loss.groups):
+            graph = lift_observation(self.equations, group, self.n)
+            chosen[f"observe{g}"] = ("product", graph)
+        return chosen
+
+    @cached_property
+    def augmented(self) -> Field:
+        """The note's augmented system q = (z, a§1ᵀ, a§3ᵀ)."""
+        return augmented(self.field)
+
+    def compile(self, names: Iterable[str], augment: Iterable[str] = ()) -> CompiledModel:
+        """Return these kernels compiled together."""
+        return CompiledModel(self.kernels(names, augment), self.m)
+
+    def bind(self, compiled: CompiledModel, needs_jacobian: bool) -> kt.Field:
+        """Return the native field with room for p."""
+        jacobian = self.field.jacobian if needs_jacobian else None
+        pattern = (jacobian.rows, jacobian.cols) if jacobian else ((), ())
+        p = np.zeros(compiled.n_p)
+        return native.make_field(compiled, self.n, p, pattern, groups=len(self.loss.groups))
+
+    def loss_table(self) -> kt.LossTable:
+        """Return the tables of observations, in the order the solve meets them."""
+        groups = self.loss.groups
+        k, width = self.times.size, max((len(g.data_symbols) for g in groups), default=0)
+        data, group = np.zeros((k, max(width, 1))), np.zeros(k, dtype=np.int64)
+        at = 0
+        for g, entry in enumerate(groups):
+            stop = at + entry.times.size
+            data[at:stop, : len(entry.data_symbols)] = entry.data
+            group[at:stop] = g
+            at = stop
+        return kt.LossTable(
+            n_start=int(np.count_nonzero(self.times == self.t0)) if self.t0 != self.t1 else 0,
+            group=group[self.order],
+            data=np.ascontiguousarray(data[self.order]),
+            seeds=np.zeros((k, self.n)),
+            times=np.zeros(k),
+        )
+
+    def gradient_arrays(self) -> kt.Gradient:
+        """Return the arrays a kernel leaves its result in."""
+        return kt.Gradient(np.zeros(kt.N_SCALARS), np.zeros(self.n), np.zeros(self.m))
+
+    def start(self, z0: Floats | None) -> Floats:
+        """Return z0 with the quadratures at 0; zeros where the model's own values are used."""
+        y0 = np.zeros(self.n)
+        if z0 is not None:
+            y0[: self.equations.n_states] = z0
+        return y0
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """Raw result of a method: arrays in the order of the model's symbols.
+
+    ``times`` holds dJ/dt_i in the order of the loss; ``stats`` what the passes cost.
+    """
+
+    value: float
+    theta: Floats
+    z0: Floats
+    t0: float
+    t1: float
+    times: Floats
+    stats: Mapping[str, object]
+
+
+def outcome(
+    task: Task, gradient: kt.Gradient, table: kt.LossTable, stats: Mapping[str, object]
+) -> Outcome:
+    """Return the result a kernel has left in its arrays."""
+    times = np.empty(task.times.size)
+    times[task.order] = table.times
+    scalars = gradient.scalars
+    return Outcome(
+        value=float(scalars[kt.VALUE]),
+        theta=gradient.theta.copy(),
+        z0=gradient.lam[: task.equations.n_states].copy(),
+        t0=float(scalars[kt.DT0]),
+        t1=float(scalars[kt.DT1]),
+        times=times,
+        stats=stats,
+    )

@@ -1,0 +1,177 @@
+"""The work behind `Model.solve` and `Model.gradient`: values checked, layers joined."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from symode.codegen.compiled import CompiledModel
+from symode.codegen.reference import evaluate
+from symode.equations.equations import Equations
+from symode.equations.loss import LossLike
+from symode.equations.values import named, vector
+from symode.errors import InitialStateError, OptionError, ParameterError
+from symode.gradients.black_box import BlackBox, black_box_gradient, scipy_solver
+from symode.gradients.methods import BacksolveAdjoint, GradientMethod, get_gradient_method
+from symode.gradients.task import Outcome
+from symode.gradients.value_and_grad import Gradient, ValueAndGrad, make_task
+from symode.solvers import native
+from symode.solvers.integrate import Forward, check_span, check_times, integrate
+from symode.solvers.options import make_options
+from symode.solvers.solution import Solution
+from symode.symbolic.derive import derive_jac, derive_rhs
+from symode.symbolic.lift import lift_expressions, lift_field, lift_initial
+
+if TYPE_CHECKING:
+    from symode.interface.model import Model
+
+
+def solve(
+    model: Model,
+    span: Sequence[float],
+    theta: Any,
+    z0: Any,
+    *,
+    times: Any,
+    dense_output: bool,
+    raise_on_failure: bool,
+    **options: Any,
+) -> Solution:
+    """Return the trajectory, see `Model.solve`."""
+    equations = model.equations
+    t0, t1 = check_span(span)
+    solver = make_options(equations.state_names, **options)
+    values = parameters(equations, theta)
+    field = lift_field(equations)
+    kernels = {"rhs": ("field", derive_rhs(field))}
+    pattern: tuple[Sequence[int], Sequence[int]] = ((), ())
+    if solver.is_stiff:
+        kernels["jac"] = ("field", derive_jac(field))
+        pattern = field.jacobian.rows, field.jacobian.cols
+    if z0 is None:
+        needs_initial(equations)
+        kernels["initial"] = ("field", lift_initial(equations, field.n_states)[0])
+    compiled = CompiledModel(kernels, equations.n_parameters)
+    p = compiled.pack(values)
+    if z0 is None:
+        y0 = compiled.call("initial", t0, np.zeros(field.n_states), p)
+    else:
+        y0 = vector(z0, equations.state_names, "initial values", InitialStateError)
+    inner = np.empty(0) if times is None else check_times(times, t0, t1)
+    forward = Forward(
+        native.make_field(compiled, field.n_states, p, pattern),
+        solver,
+        native.make_observations(inner, field.n_states),
+        field.n_states,
+        compiled.work_size,
+        keep=dense_output or times is None,
+    )
+    solution = integrate(
+        forward,
+        y0,
+        (t0, t1),
+        equations.state_names,
+        at_steps=times is None,
+        raise_on_failure=raise_on_failure,
+        jacobian=lambda t, z: model.as_scipy(values).jac(t, z),
+    )
+    if not equations.observables:
+        return solution
+    names, expressions = zip(*equations.observables, strict=True)
+    graph = lift_expressions(equations, expressions)
+    rows = evaluate(graph, solution.t, solution.z.T, values)
+    courses = {
+        name: np.broadcast_to(np.asarray(row, dtype=float), solution.t.shape)
+        for name, row in zip(names, rows, strict=True)
+    }
+    return Solution(
+        solution.t, solution.z, solution.names, solution.stats, solution.status, courses,
+        solution.dense,
+    )  # fmt: skip
+
+
+def gradient(
+    equations: Equations,
+    loss: LossLike,
+    span: Sequence[float],
+    theta: Any,
+    z0: Any,
+    *,
+    method: str | GradientMethod,
+    solver: str | BlackBox,
+    **options: Any,
+) -> Gradient:
+    """Return value and gradient, see `Model.gradient`."""
+    t0, t1 = check_span(span)
+    values = parameters(equations, theta)
+    if z0 is None:
+        needs_initial(equations)
+        start = None
+    else:
+        names = equations.state_names
+        start = vector(z0, names, "initial values", InitialStateError, batch=True)
+    if callable(solver) or solver.startswith("scipy:"):
+        if start is not None and start.ndim == 2:
+            raise OptionError("A batch of z0 needs one of symode's solvers; got a black box.")
+        task = make_task(equations, loss, (t0, t1), from_initial=z0 is None, **options)
+        if isinstance(solver, str):
+            box = scipy_solver(
+                solver.removeprefix("scipy:"), task.options.rtol, task.options.atol
+            )
+        else:
+            box = solver
+        chosen = BacksolveAdjoint() if method == "auto" else get_gradient_method(method)
+        return as_gradient(equations, black_box_gradient(task, box, chosen, values, start), {})
+    batch = start is not None and start.ndim == 2
+    vg = ValueAndGrad(
+        equations, loss, "theta" if z0 is None else ("theta", "z0"), t0=t0, t1=t1, method=method,
+        solver=solver, **options,
+    )  # fmt: skip
+    if batch:
+        assert start is not None
+        member_values, dtheta, dz0 = vg.batch(values, start)
+        return Gradient(
+            float(member_values.sum()),
+            named(dtheta.sum(axis=0), equations.parameter_names),
+            named(dz0, equations.state_names),
+            float("nan"), float("nan"), np.empty(0),
+            {"method": vg.method.name, "reason": vg.reason, "members": len(member_values)},
+        )  # fmt: skip
+    point = values if start is None else np.concatenate([values, start])
+    return as_gradient(equations, vg.outcome(point), {"reason": vg.reason})
+
+
+def as_gradient(equations: Equations, outcome: Outcome, extra: dict[str, Any]) -> Gradient:
+    """Return a method's raw result with the model's names."""
+    return Gradient(
+        outcome.value,
+        named(outcome.theta, equations.parameter_names),
+        named(outcome.z0, equations.state_names),
+        outcome.t0,
+        outcome.t1,
+        outcome.times,
+        {**outcome.stats, **extra},
+    )
+
+
+def parameters(equations: Equations, theta: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return parameter values in order; none are needed where the model has none."""
+    values = [] if theta is None and not equations.n_parameters else theta
+    return vector(values, equations.parameter_names, "parameters", ParameterError)
+
+
+def needs_initial(equations: Equations) -> None:
+    """Raise unless the model has initial values of its own.
+
+    Raises
+    ------
+    InitialStateError
+        Naming the states that need values.
+    """
+    if equations.initial is None:
+        raise InitialStateError(
+            f"No initial values: pass z0= with one value for each of "
+            f"{', '.join(equations.state_names)}, or give the model initial=."
+        )

@@ -1,0 +1,211 @@
+"""Between Python and kernels: tuples of arrays made, enlarged, and driven in bounded portions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from symode.codegen.compiled import CompiledModel
+from symode.kernels import types as kt
+from symode.solvers.options import SolverOptions
+from symode.solvers.tableau import ExplicitTableau, RosenbrockTableau
+from symode.status import FULL, PAUSED
+
+Floats = NDArray[np.float64]
+
+#: Seconds of compiled work between two looks at the keyboard.
+PORTION = 0.05
+#: Steps of the first portion, before their cost is known.
+FIRST_BUDGET = 256
+
+
+@lru_cache(maxsize=32)
+def native_method(tableau: ExplicitTableau | RosenbrockTableau) -> kt.Method:
+    """Return the coefficients as kernels take them: writable copies, one type for all methods."""
+    if isinstance(tableau, RosenbrockTableau):
+        stages = tableau.a.shape[0]
+        return kt.Rosenbrock(
+            order=tableau.embedded_order + 1,
+            n_stages=stages,
+            n_dense=stages,
+            fsal=False,
+            a=tableau.a.copy(),
+            b=tableau.m.copy(),
+            c=tableau.alpha.copy(),
+            e=np.atleast_2d(tableau.e).copy(),
+            dense=tableau.dense.copy(),
+            gamma=float(tableau.gamma),
+            coupling=tableau.C.copy(),
+            d=tableau.d.copy(),
+        )
+    return kt.Erk(
+        order=tableau.embedded_order + 1,
+        n_stages=tableau.n_stages,
+        n_dense=tableau.n_dense,
+        fsal=bool(tableau.fsal),
+        a=tableau.a.copy(),
+        b=tableau.b.copy(),
+        c=tableau.c.copy(),
+        e=np.atleast_2d(tableau.e).copy(),
+        dense=tableau.dense.copy(),
+    )
+
+
+def make_field(
+    compiled: CompiledModel,
+    n: int,
+    p: Floats,
+    pattern: tuple[Sequence[int], Sequence[int]] = ((), ()),
+    prefix: str = "",
+    groups: int = 0,
+) -> kt.Field:
+    """Return the functions of a compiled model with p bound.
+
+    ``prefix`` chooses another field compiled in the same bundle (the augmented system).
+    """
+    address = np.zeros(kt.OBSERVE + max(groups, 1), dtype=np.int64)
+    for slot, name in _SLOTS.items():
+        address[slot] = compiled.address.get(prefix + name, 0)
+    for slot, name in _SHARED.items():
+        address[slot] = compiled.address.get(name, 0)
+    for g in range(groups):
+        address[kt.OBSERVE + g] = compiled.address[f"observe{g}"]
+    rows, cols = (np.array(part, dtype=np.int64) for part in pattern)
+    return kt.Field(n, compiled.n_parameters, address, p, rows, cols)
+
+
+_SLOTS = {kt.RHS: "rhs", kt.VJP: "vjp", kt.JVP: "jvp", kt.JAC: "jac", kt.SECOND: "second", kt.DJAC: "djac"}
+_SHARED = {
+    kt.HOIST: "hoist",
+    kt.INITIAL: "initial",
+    kt.INITIAL_VJP: "initial_vjp",
+    kt.TERMINAL: "terminal",
+}
+
+
+def make_control(
+    options: SolverOptions,
+    atol: Floats,
+    floor: Floats,
+    *,
+    rtol: float | None = None,
+    replay: bool = False,
+    lazy: bool = False,
+) -> kt.Control:
+    """Return the step control for a state with these absolute tolerances."""
+    return kt.Control(
+        rtol=options.rtol if rtol is None else rtol,
+        max_steps=options.max_steps,
+        h_max=options.h_max,
+        replay=replay,
+        lazy=lazy,
+        atol=np.ascontiguousarray(atol, dtype=float),
+        floor=np.ascontiguousarray(floor, dtype=float),
+    )
+
+
+def make_scratch(method: kt.Method, system: kt.System, size: int, work_size: int) -> kt.Scratch:
+    """Return the memory of one solve whose state has ``size`` components."""
+    n, m, nnz = system.n, system.m, system.rows.size
+    stages = method.a.shape[0]
+    implicit = isinstance(method, kt.Rosenbrock)
+    return kt.Scratch(
+        clock=np.zeros(kt.N_CLOCK),
+        count=np.zeros(kt.N_COUNT, dtype=np.int64),
+        y=np.zeros(size),
+        new=np.zeros(size),
+        stage=np.zeros(max(size, n)),
+        k=np.zeros((stages + 1, size)),
+        peak=np.zeros(size),
+        weights=np.zeros(32),
+        z=np.zeros(n),
+        zdot=np.zeros(n),
+        v=np.zeros(max(nnz + n, n + m)),
+        out=np.zeros(max(nnz + n, n + m, size) + 2),
+        work=np.zeros(max(work_size, 1)),
+        jac=np.zeros(nnz + n),
+        lu=np.zeros((n, n) if implicit else (1, 1)),
+        pivots=np.zeros(n if implicit else 1, dtype=np.int64),
+    )
+
+
+def make_store(method: kt.Method, n: int, capacity: int, keep: bool = True) -> kt.Store:
+    """Return an empty store of steps."""
+    stages = method.n_dense
+    return kt.Store(
+        keep=keep,
+        t=np.empty(capacity + 1),
+        h=np.empty(capacity),
+        z=np.empty((capacity + 1, n)),
+        k=np.empty((capacity, stages, n)),
+    )
+
+
+def no_store(method: kt.Method, n: int) -> kt.Store:
+    """Return a store that keeps nothing."""
+    return make_store(method, n, 0, keep=False)
+
+
+def enlarged(store: kt.Store, factor: int = 2) -> kt.Store:
+    """Return a store of more steps with the same content."""
+    capacity = max(64, store.h.size * factor)
+    new = kt.Store(
+        keep=store.keep,
+        t=np.empty(capacity + 1),
+        h=np.empty(capacity),
+        z=np.empty((capacity + 1, *store.z.shape[1:])),
+        k=np.empty((capacity, *store.k.shape[1:])),
+    )
+    for old, fresh in zip(store[1:], new[1:], strict=True):
+        fresh[: old.shape[0]] = old
+    return new
+
+
+def make_observations(times: Floats, size: int) -> kt.Observations:
+    """Return the table of observations for a state of ``size`` components."""
+    k = times.size
+    return kt.Observations(
+        t=np.ascontiguousarray(times),
+        y=np.zeros((k, size)),
+        step=np.zeros(k, dtype=np.int64),
+        s=np.zeros(k),
+    )
+
+
+@dataclass
+class Driver:
+    """Enter a resumable kernel again and again, in portions short enough for Ctrl-C.
+
+    Parameters
+    ----------
+    on_full
+        Called to enlarge the store when it is full.
+    seconds
+        Time spent so far.
+    """
+
+    on_full: Callable[[], None] | None = None
+    budget: int = FIRST_BUDGET
+    seconds: float = field(default=0.0)
+
+    def run(self, enter: Callable[[int], int]) -> int:
+        """Return the final status of ``enter(budget)``."""
+        while True:
+            begun = time.perf_counter()
+            status = enter(self.budget)
+            elapsed = time.perf_counter() - begun
+            self.seconds += elapsed
+            if status == PAUSED:
+                growth = PORTION / max(elapsed, 1e-9)
+                self.budget = max(1, int(self.budget * min(growth, 50.0)))
+            elif status == FULL and self.on_full is not None:
+                self.on_full()
+            else:
+                return int(status)
+
+

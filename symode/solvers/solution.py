@@ -1,0 +1,129 @@
+"""Solution: times, states, the interpolant and the statistics of one solve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from symode.errors import MissingExtraError, OptionError
+from symode.kernels import types as kt
+from symode.status import SENTENCES, SUCCESS
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What a solve cost.
+
+    ``njev`` counts Jacobians, ``nlu`` factorizations, ``seconds`` compiled work.
+    """
+
+    solver: str
+    steps: int
+    rejected: int
+    nfev: int
+    njev: int
+    nlu: int
+    seconds: float
+
+    @classmethod
+    def of(cls, solver: str, count: NDArray[np.int64], seconds: float) -> Stats:
+        """Return the statistics held by a kernel's counters."""
+        places = (kt.STEPS, kt.REJECTED, kt.NFEV, kt.NJEV, kt.NLU)
+        return cls(solver, *(int(count[i]) for i in places), seconds)
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    r"""A trajectory :math:`z(t)`.
+
+    Parameters
+    ----------
+    t
+        Times asked for, or those of the steps. Shape ``(k,)``.
+    z
+        States at these times, in the units of the states. Shape ``(k, n)``.
+    names
+        Names of the states.
+    stats
+        What it cost.
+    status
+        0, or the code of the failure (see `symode.status`).
+    observables
+        Values of the model's observables at ``t``, by name. Each of shape ``(k,)``.
+    """
+
+    t: Floats
+    z: Floats
+    names: tuple[str, ...]
+    stats: Stats
+    status: int = SUCCESS
+    observables: Mapping[str, Floats] = field(default_factory=dict)
+    dense: tuple[kt.Method, kt.Store, int] | None = field(default=None, repr=False)
+
+    @property
+    def success(self) -> bool:
+        """Whether the solve reached its end."""
+        return self.status == SUCCESS
+
+    @property
+    def message(self) -> str:
+        """How the solve ended, in a sentence."""
+        return SENTENCES[self.status]
+
+    def __getitem__(self, name: Any) -> Floats:
+        """Return the course of one state or observable, by name or symbol. Shape ``(k,)``."""
+        key = str(name)
+        if key in self.names:
+            return self.z[:, self.names.index(key)]
+        if key in self.observables:
+            return self.observables[key]
+        known = ", ".join([*self.names, *self.observables])
+        raise OptionError(f"There is no state or observable {key!r}. Known: {known}.")
+
+    def __call__(self, t: ArrayLike) -> Floats:
+        """Return the interpolated state at times inside the span. Shape ``(n,)`` or ``(k, n)``."""
+        if self.dense is None:
+            raise OptionError(
+                "This solution kept no interpolant: solve with dense_output=True to call it."
+            )
+        from symode.kernels.dense import sample
+
+        method, store, n_steps = self.dense
+        times = np.atleast_1d(np.asarray(t, dtype=float))
+        ends = store.t[0], store.t[n_steps]
+        slack = 1e-12 * abs(ends[1] - ends[0])
+        bad = ~((times >= min(ends) - slack) & (times <= max(ends) + slack))
+        if bad.any():
+            raise OptionError(
+                f"t = {times[bad][0]:g} lies outside the solved span {ends[0]:g} to {ends[1]:g}."
+            )
+        z = np.empty((times.size, store.z.shape[1]))
+        weights = np.empty(method.n_dense)
+        sample(times, method, store.t, store.h, store.z, store.k, n_steps, weights, z)
+        return z[0] if np.ndim(t) == 0 else z
+
+    def plot(self, states: Any = None, ax: Any = None) -> Any:
+        """Draw the states over time; return the matplotlib axes (needs the extra ``fit``)."""
+        try:
+            import matplotlib.pyplot as plt
+        except ImportError as error:
+            raise MissingExtraError(
+                "plot() needs matplotlib: install the extra, symode-adjoint[fit]."
+            ) from error
+        if ax is None:
+            _, ax = plt.subplots(layout="constrained")
+        for name in self.names if states is None else [str(s) for s in states]:
+            (line,) = ax.plot(self.t, self[name], marker="." if self.dense is None else None)
+            line.set_label(name)
+            if self.dense is not None and name in self.names:
+                fine = np.linspace(self.t[0], self.t[-1], 400)
+                line.set_data(fine, self(fine)[:, self.names.index(name)])
+        ax.set_xlabel("t")
+        ax.legend()
+        return ax
