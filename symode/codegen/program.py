@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Final
 
 from symode.symbolic.graph import LEAVES, Builder, Graph, Payload
@@ -56,6 +57,20 @@ class Bundle:
     n_hoisted: int
 
 
+def to_float(value: Fraction) -> float:
+    """Return the nearest double, infinite beyond their range.
+
+    Examples
+    --------
+    >>> to_float(Fraction(10) ** 400), to_float(Fraction(-1, 4))
+    (inf, -0.25)
+    """
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
+
+
 def lower(graph: Graph) -> Graph:
     """Return an equal graph of primitive operations, as every backend has them."""
     b = Builder()
@@ -66,6 +81,8 @@ def lower(graph: Graph) -> Graph:
             new.append(_power(b, mapped[0], payload))
         elif op == "logaddexp":
             new.append(_logaddexp(b, *mapped))
+        elif op == "slope":
+            new.append(_slope(b, *mapped))
         elif op == "sigmoid":
             one = b.const(1)
             new.append(b.node("div", (one, b.node("add", (one, _exp(b, b.neg(mapped[0])))))))
@@ -93,6 +110,33 @@ def _logaddexp(b: Builder, x: int, y: int) -> int:
     return b.node("add", (top, b.node("log1p", (_exp(b, gap),))))
 
 
+def _slope(b: Builder, power: int, x: int, y: int) -> int:
+    """Return x**(y - 1) from the power x**y."""
+    quotient = b.node("div", (power, x))
+    exponent, one = b.value(y), b.const(1)
+    pole = b.node("div", (one, b.node("abs", (x,))))
+    if exponent is None:
+        edge = b.select(b.compare("eq", y, one), one, pole)
+        at_zero = b.select(b.compare("lt", one, y), b.const(0), edge)
+    else:
+        at_zero = b.const(0) if exponent > 1 else one if exponent == 1 else pole
+    return b.select(b.compare("eq", x, b.const(0)), at_zero, quotient)
+
+
+def make_program(name: str, signature: str, graph: Graph) -> Program:
+    """Return the program of a graph, nothing hoisted.
+
+    Examples
+    --------
+    >>> b = Builder()
+    >>> cube = b.freeze([b.powi(b.input("z", 0), 3)])
+    >>> make_program("cube", FIELD, cube).ops
+    ('input', 'mul', 'mul')
+    """
+    b = Builder()
+    return _program(b, name, signature, b.graft(lower(graph)), {})
+
+
 def make_bundle(kernels: Mapping[str, tuple[str, Graph]], n_parameters: int) -> Bundle:
     """Return the programs of named kernels, with values of theta alone hoisted into p.
 
@@ -107,9 +151,7 @@ def make_bundle(kernels: Mapping[str, tuple[str, Graph]], n_parameters: int) -> 
     outputs = {name: b.graft(lower(graph)) for name, (_, graph) in kernels.items()}
     hoisted = _hoistable(b, [i for ids in outputs.values() for i in ids])
     slots = {i: n_parameters + k for k, i in enumerate(hoisted)}
-    programs = [
-        _program(b, name, kernels[name][0], ids, slots) for name, ids in outputs.items()
-    ]
+    programs = [_program(b, name, kernels[name][0], ids, slots) for name, ids in outputs.items()]
     if hoisted:
         programs.insert(0, _program(b, "hoist", FIELD, tuple(hoisted), {}))
     return Bundle(tuple(programs), n_parameters, len(hoisted))

@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Final
 
 import sympy as sp
+from mpmath.libmp import to_rational
 from sympy.core.relational import Relational
 from sympy.logic.boolalg import BooleanAtom, BooleanFunction
 
@@ -57,7 +58,9 @@ RELATIONS: Final = {
 }
 
 
-def build(b: Builder, expressions: Sequence[sp.Basic], symbols: Mapping[sp.Basic, int]) -> list[int]:
+def build(
+    b: Builder, expressions: Sequence[sp.Basic], symbols: Mapping[sp.Basic, int]
+) -> list[int]:
     """Add the nodes of SymPy expressions; return their ids.
 
     Parameters
@@ -117,7 +120,7 @@ def build(b: Builder, expressions: Sequence[sp.Basic], symbols: Mapping[sp.Basic
 def _children(e: sp.Basic) -> Sequence[sp.Basic]:
     if isinstance(e, sp.Piecewise):
         return [part for pair in e.args for part in pair.args]
-    return e.args
+    return tuple(e.args)
 
 
 def _atom(b: Builder, e: sp.Basic) -> int:
@@ -126,7 +129,8 @@ def _atom(b: Builder, e: sp.Basic) -> int:
     if isinstance(e, sp.Rational):
         return b.const(Fraction(int(e.p), int(e.q)))
     if isinstance(e, sp.Float):
-        return b.const(Fraction(*map(int, e.as_integer_ratio())))
+        # The exact value of its binary digits.
+        return b.const(Fraction(*map(int, to_rational(e._mpf_))))
     if isinstance(e, sp.NumberSymbol):
         # 60 digits: exact to well below the 50 digits at which graphs are proved equal.
         return b.const(Fraction(str(e.evalf(60))))
@@ -170,10 +174,8 @@ def _node(b: Builder, e: sp.Basic, done: Mapping[int, int], unknown: dict[str, N
 
 def _product(b: Builder, e: sp.Expr, args: Sequence[int], done: Mapping[int, int]) -> int:
     numerator, denominator = b.const(1), b.const(1)
-    sigmoid = _sigmoid_factor(b, e, done)
-    for factor, node in zip(e.args, args, strict=True):
-        if sigmoid and factor in sigmoid[1]:
-            continue
+    factors = list(zip(e.args, args, strict=True))
+    for factor, node in _without_sigmoid(b, factors, done):
         if factor.is_Rational and not factor.is_Integer:
             numerator = b.mul(numerator, b.const(factor.p))
             denominator = b.mul(denominator, b.const(factor.q))
@@ -181,20 +183,33 @@ def _product(b: Builder, e: sp.Expr, args: Sequence[int], done: Mapping[int, int
             denominator = b.mul(denominator, b.args[node][1])
         else:
             numerator = b.mul(numerator, node)
-    if sigmoid:
-        numerator = b.mul(numerator, sigmoid[0])
     return b.div(numerator, denominator)
 
 
-def _sigmoid_factor(
-    b: Builder, e: sp.Expr, done: Mapping[int, int]
-) -> tuple[int, tuple[sp.Expr, sp.Expr]] | None:
-    """Recognise exp(u)/(1 + exp(u)), which overflows when taken literally."""
-    for f in e.args:
-        if f.is_Pow and f.exp == -1 and f.base.is_Add and len(f.base.args) == 2:
-            one, other = f.base.args
-            if one == 1 and isinstance(other, sp.exp) and other in e.args:
-                return b.unary("sigmoid", done[id(other.args[0])]), (f, other)
+Factor = tuple[sp.Expr, int]
+
+
+def _without_sigmoid(
+    b: Builder, factors: list[Factor], done: Mapping[int, int]
+) -> Sequence[Factor]:
+    """Turn exp(u) / (1 + exp(u)), which overflows when taken literally, into a sigmoid.
+
+    Nodes are compared, not SymPy expressions, whose comparison recurses.
+    """
+    nodes = [node for _, node in factors]
+    for factor, reciprocal in factors:
+        exponential = _one_plus_exp(factor.base) if factor.is_Pow and factor.exp == -1 else None
+        if exponential is not None and done[id(exponential)] in nodes:
+            power = done[id(exponential)]
+            rest = [f for f in factors if f[1] not in (power, reciprocal)]
+            return [*rest, (exponential, b.unary("sigmoid", done[id(exponential.args[0])]))]
+    return factors
+
+
+def _one_plus_exp(e: sp.Expr) -> sp.Expr | None:
+    """Return exp(u) of 1 + exp(u), None for anything else."""
+    if e.is_Add and len(e.args) == 2 and e.args[0] == 1 and isinstance(e.args[1], sp.exp):
+        return e.args[1]
     return None
 
 
@@ -203,10 +218,10 @@ def _power(b: Builder, e: sp.Expr, args: Sequence[int], done: Mapping[int, int])
     x, y = args
     if base is sp.S.Exp1:
         return b.unary("exp", y)
-    if exponent == -1 and base.is_Add and len(base.args) == 2 and base.args[0] == 1:
-        other = base.args[1]
-        if isinstance(other, sp.exp):
-            return b.unary("sigmoid", b.neg(done[id(other.args[0])]))
+    exponential = _one_plus_exp(base)
+    if exponential is not None and exponent.is_Integer and -1024 <= exponent < 0:
+        sigmoid = b.unary("sigmoid", b.neg(done[id(exponential.args[0])]))
+        return b.powi(sigmoid, -int(exponent))
     # x**3.0 is x**3: the same values, also at x < 0, and a far cheaper kernel.
     value = b.value(y)
     if value is not None and value.denominator == 1 and abs(value) <= 1024:
@@ -280,6 +295,12 @@ def _step(b: Builder, x: int, below: int, at: int, above: int) -> int:
     return b.select(b.compare("lt", zero, x), above, lower)
 
 
+def _either(b: Builder, condition: int, a: int, other: int) -> int:
+    """Add the truth value that is a where the condition holds and the other elsewhere."""
+    missed = b.node("and", (b.node("not", (condition,)), other))
+    return b.node("or", (b.node("and", (condition, a)), missed))
+
+
 def _fold(op: str) -> Callable[[Builder, sp.Expr, Sequence[int]], int]:
     def fold(b: Builder, e: sp.Expr, args: Sequence[int]) -> int:
         result = args[0]
@@ -317,5 +338,5 @@ SPECIAL: Final[dict[str, Callable[[Builder, sp.Expr, Sequence[int]], int]]] = {
     "Mod": lambda b, e, args: b.sub(
         args[0], b.mul(args[1], b.unary("floor", b.div(args[0], args[1])))
     ),
-    "ITE": lambda b, e, args: b.select(args[0], args[1], args[2]),
+    "ITE": lambda b, e, args: _either(b, *args),
 }

@@ -119,7 +119,7 @@ class Builder:
             return b
         if vb == 0:
             return a
-        if va is not None and vb is not None:
+        if va is not None and vb is not None and _is_short(va + vb):
             return self.const(va + vb)
         if self.ops[b] == "neg":
             return self.sub(a, self.args[b][0])
@@ -134,7 +134,7 @@ class Builder:
             return a
         if va == 0:
             return self.neg(b)
-        if va is not None and vb is not None:
+        if va is not None and vb is not None and _is_short(va - vb):
             return self.const(va - vb)
         if a == b and a not in self.guarded:
             return self.const(0)
@@ -168,8 +168,10 @@ class Builder:
         va, vb = self.value(a), self.value(b)
         if va == 0 or vb == 0:
             return self.const(0)
-        if va is not None and vb is not None:
+        if va is not None and vb is not None and _is_short(va * vb):
             return self.const(va * vb)
+        if va is not None or vb is not None:
+            op = "mul"  # the constant is finite and not 0
         sign_a, a = self._split_sign(a)
         sign_b, b = self._split_sign(b)
         if self.value(a) == 1:
@@ -186,7 +188,7 @@ class Builder:
         if va == 0:
             return self.const(0)
         if vb is not None and vb != 0:
-            if va is not None:
+            if va is not None and _is_short(va / vb):
                 return self.const(va / vb)
             if abs(vb) == 1 or _is_power_of_two(vb):
                 return self.mul(a, self.const(1 / vb))
@@ -217,12 +219,23 @@ class Builder:
         if n == 1:
             return a
         va = self.value(a)
-        if va is not None and n <= 64:
+        if va is not None and n <= 64 and _is_short(va**n):
             return self.const(va**n)
         if self.ops[a] == "neg":
             p = self.powi(self.args[a][0], n)
             return self.neg(p) if n % 2 else p
         return self._guard(self.node("powi", (a,), n), a)
+
+    def slope(self, power: int, x: int, y: int) -> int:
+        """Return the node of x**(y - 1), formed from the power x**y without a second call.
+
+        Exact at x = 0: 0, 1 or infinite as y is above, at or below 1.
+        """
+        i = self.node("slope", (power, x, y))
+        exponent = self.value(y)
+        if exponent is None or exponent < 1:
+            self.guarded.add(i)
+        return i
 
     def unary(self, op: str, a: int, payload: Payload = None) -> int:
         """Return the node of a function of one argument."""
@@ -251,14 +264,15 @@ class Builder:
             return a
         return self._guard(self.node("select", (condition, a, b)), a, b)
 
-    def mask(self, condition: int, a: int) -> int:
-        """Return the node that is a where the condition holds and an exact 0 elsewhere.
+    def mask(self, condition: int, a: int, holds: bool = True) -> int:
+        """Return the node that is a where the condition holds (or fails) and an exact 0 elsewhere.
 
         Guarded: the values it will be multiplied by may not exist on the other branch.
         """
         if self.value(a) == 0:
             return a
-        i = self.node("select", (condition, a, self.const(0)))
+        zero = self.const(0)
+        i = self.node("select", (condition, a, zero) if holds else (condition, zero, a))
         self.guarded.add(i)
         return i
 
@@ -345,6 +359,11 @@ def postorder(args: Sequence[tuple[int, ...]], roots: Iterable[int]) -> list[int
 def _is_power_of_two(value: Fraction) -> bool:
     n, d = abs(value.numerator), value.denominator
     return n & (n - 1) == 0 and d & (d - 1) == 0
+
+
+def _is_short(value: Fraction) -> bool:
+    # Exact products of many constants would grow without bound; longer ones are left to floats.
+    return value.numerator.bit_length() + value.denominator.bit_length() < 4096
 
 
 _EXACT: Final[dict[tuple[str, Fraction], int]] = {

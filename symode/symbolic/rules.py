@@ -53,9 +53,18 @@ def _mul(b: Builder, i: int, k: int, s: int) -> int:
     return b.mul(s, _arg(b, i, 1 - k))
 
 
+def _mul0(b: Builder, i: int, k: int, s: int) -> int:
+    return b.mul0(s, _arg(b, i, 1 - k))
+
+
 def _div(b: Builder, i: int, k: int, s: int) -> int:
     over = b.div(s, _arg(b, i, 1))
     return b.neg(b.mul(over, i)) if k else over
+
+
+def _div0(b: Builder, i: int, k: int, s: int) -> int:
+    over = b.div0(s, _arg(b, i, 1))
+    return b.neg(b.mul0(over, i)) if k else over
 
 
 def _powi(b: Builder, i: int, k: int, s: int) -> int:
@@ -66,27 +75,32 @@ def _powi(b: Builder, i: int, k: int, s: int) -> int:
 def _pow(b: Builder, i: int, k: int, s: int) -> int:
     x, y = b.args[i]
     if k:
-        # x**y * log|x|: 0 at x = 0 (y > 0). For x < 0 the power exists at integers y only; there
-        # this is the real part of the complex derivative, continuous with 0 at x = 0.
-        base = b.value(x)
-        log = b.unary("log", x if base is not None else b.unary("abs", x))
-        return b.mul(s, b.mul(i, log) if base is not None else b.mul0(i, log))
-    exponent = b.value(y)
-    if exponent is not None:
-        # y*x**(y-1), with no second call of pow: x**y / x, 0/0 being 0 for y > 1 and for
-        # y < 1 the infinite slope x**(y-1), which s = 0 overrides.
-        if exponent > 1:
-            return b.mul(s, b.mul(y, b.div0(i, x)))
-        return b.div0(b.mul(s, y), b.binary("pow", x, b.const(1 - exponent)))
-    zero, one = b.const(0), b.const(1)
-    at_zero = b.select(
-        b.compare("lt", one, y),
-        zero,
-        b.select(b.compare("eq", y, one), one, b.div(one, b.unary("abs", x))),
-    )
-    slope = b.select(b.compare("eq", x, zero), at_zero, b.div(i, x))
-    b.guarded.add(slope)
-    return b.mul(s, b.mul(y, slope))
+        return _power_log(b, i, x, s)
+    return b.mul(s, b.mul(y, b.slope(i, x, y)))
+
+
+def _slope(b: Builder, i: int, k: int, s: int) -> int:
+    # x**(y-1), formed from x**y in the first argument: its partial derivatives in x and y are
+    # those of the power, and the first argument has none of its own.
+    _, x, y = b.args[i]
+    if k == 0:
+        return b.const(0)
+    if k == 2:
+        return _power_log(b, i, x, s)
+    lower = b.sub(y, b.const(1))
+    return b.mul(s, b.mul(lower, b.slope(i, x, lower)))
+
+
+def _power_log(b: Builder, i: int, x: int, s: int) -> int:
+    """Add s * i * log|x|, i being a power of x.
+
+    An exact 0 at x = 0 for a positive exponent. For x < 0 the power exists at integer exponents
+    only; there this is the real part of the complex derivative, continuous with 0 at x = 0.
+    """
+    base = b.value(x)
+    if base is not None and base > 0:
+        return b.mul(s, b.mul(i, b.unary("log", x)))
+    return b.mul(s, b.mul0(i, b.unary("log", b.unary("abs", x))))
 
 
 def _sqrt(b: Builder, i: int, k: int, s: int) -> int:
@@ -95,7 +109,7 @@ def _sqrt(b: Builder, i: int, k: int, s: int) -> int:
 
 def _exp(b: Builder, i: int, k: int, s: int) -> int:
     # A saturated factor such as 1/(1 + exp(u)) hands back s = 0 where exp(u) overflows.
-    return b.mul0(s, i) if b.value(s) is None else b.mul(s, i)
+    return b.mul0(s, i)
 
 
 def _log(b: Builder, i: int, k: int, s: int) -> int:
@@ -115,7 +129,13 @@ def _tan(b: Builder, i: int, k: int, s: int) -> int:
 
 
 def _asin(b: Builder, i: int, k: int, s: int) -> int:
-    return b.div0(s, b.unary("sqrt", b.sub(b.const(1), b.powi(_arg(b, i), 2))))
+    return b.div0(s, b.unary("sqrt", _one_minus_square(b, _arg(b, i))))
+
+
+def _one_minus_square(b: Builder, x: int) -> int:
+    # As a product, because 1 - x*x loses all digits near x = 1.
+    one = b.const(1)
+    return b.mul(b.sub(one, x), b.add(one, x))
 
 
 def _acos(b: Builder, i: int, k: int, s: int) -> int:
@@ -129,16 +149,16 @@ def _atan(b: Builder, i: int, k: int, s: int) -> int:
 def _atan2(b: Builder, i: int, k: int, s: int) -> int:
     y, x = b.args[i]
     radius = b.add(b.powi(x, 2), b.powi(y, 2))
-    slope = b.div0(b.mul(s, y if k else x), radius)
-    return b.neg(slope) if k else slope
+    over = b.div0(s, radius)
+    return b.neg(b.mul(over, y)) if k else b.mul(over, x)
 
 
 def _sinh(b: Builder, i: int, k: int, s: int) -> int:
-    return b.mul(s, b.unary("cosh", _arg(b, i)))
+    return b.mul0(s, b.unary("cosh", _arg(b, i)))
 
 
 def _cosh(b: Builder, i: int, k: int, s: int) -> int:
-    return b.mul(s, b.unary("sinh", _arg(b, i)))
+    return b.mul0(s, b.unary("sinh", _arg(b, i)))
 
 
 def _tanh(b: Builder, i: int, k: int, s: int) -> int:
@@ -150,11 +170,12 @@ def _asinh(b: Builder, i: int, k: int, s: int) -> int:
 
 
 def _acosh(b: Builder, i: int, k: int, s: int) -> int:
-    return b.div0(s, b.unary("sqrt", b.sub(b.powi(_arg(b, i), 2), b.const(1))))
+    x, one = _arg(b, i), b.const(1)
+    return b.div0(s, b.unary("sqrt", b.mul(b.sub(x, one), b.add(x, one))))
 
 
 def _atanh(b: Builder, i: int, k: int, s: int) -> int:
-    return b.div(s, b.sub(b.const(1), b.powi(_arg(b, i), 2)))
+    return b.div(s, _one_minus_square(b, _arg(b, i)))
 
 
 def _sigmoid(b: Builder, i: int, k: int, s: int) -> int:
@@ -175,7 +196,7 @@ def _erfc(b: Builder, i: int, k: int, s: int) -> int:
 
 
 def _gamma(b: Builder, i: int, k: int, s: int) -> int:
-    return b.mul(s, b.mul(i, b.unary("polygamma", _arg(b, i), 0)))
+    return b.mul0(s, b.mul(i, b.unary("polygamma", _arg(b, i), 0)))
 
 
 def _loggamma(b: Builder, i: int, k: int, s: int) -> int:
@@ -194,21 +215,18 @@ def _abs(b: Builder, i: int, k: int, s: int) -> int:
 
 def _max(b: Builder, i: int, k: int, s: int) -> int:
     x, y = b.args[i]
-    first = b.compare("le", y, x)
-    return b.mask(b.node("not", (first,)) if k else first, s)
+    return b.mask(b.compare("le", y, x), s, holds=k == 0)
 
 
 def _min(b: Builder, i: int, k: int, s: int) -> int:
     x, y = b.args[i]
-    first = b.compare("le", x, y)
-    return b.mask(b.node("not", (first,)) if k else first, s)
+    return b.mask(b.compare("le", x, y), s, holds=k == 0)
 
 
 def _select(b: Builder, i: int, k: int, s: int) -> int:
-    condition = _arg(b, i)
     if k == 0:
         return b.const(0)
-    return b.mask(condition if k == 1 else b.node("not", (condition,)), s)
+    return b.mask(_arg(b, i), s, holds=k == 1)
 
 
 def _flat(b: Builder, i: int, k: int, s: int) -> int:
@@ -220,11 +238,12 @@ RULES: Final[dict[str, Rule]] = {
     "sub": _sub,
     "neg": _neg,
     "mul": _mul,
-    "mul0": _mul,
+    "mul0": _mul0,
     "div": _div,
-    "div0": _div,
+    "div0": _div0,
     "powi": _powi,
     "pow": _pow,
+    "slope": _slope,
     "sqrt": _sqrt,
     "exp": _exp,
     "log": _log,
@@ -260,4 +279,20 @@ RULES: Final[dict[str, Rule]] = {
     "and": _flat,
     "or": _flat,
     "not": _flat,
+}
+
+#: Operations the adjoint sweep adds for one node at most, beside one addition per argument: the
+#: bound on the cost of a vector-Jacobian product, whatever the number of inputs.
+OPERATIONS: Final[dict[str, int]] = {
+    **dict.fromkeys(("add", "floor", "lt", "le", "eq", "ne", "and", "or", "not"), 0),
+    **dict.fromkeys(("sub", "neg", "exp", "log"), 1),
+    **dict.fromkeys(("mul", "mul0", "sqrt", "sin", "sinh", "cosh", "loggamma", "polygamma"), 2),
+    **dict.fromkeys(("select",), 2),
+    **dict.fromkeys(("div", "div0", "powi", "cos", "tan", "atan", "tanh", "sigmoid", "gamma"), 3),
+    **dict.fromkeys(("max", "min"), 3),
+    **dict.fromkeys(("asinh", "atanh"), 4),
+    **dict.fromkeys(("asin", "acosh", "erf", "abs"), 5),
+    **dict.fromkeys(("acos", "erfc", "logaddexp"), 6),
+    **dict.fromkeys(("pow", "atan2"), 7),
+    "slope": 8,
 }
