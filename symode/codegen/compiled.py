@@ -5,8 +5,8 @@ from __future__ import annotations
 import ctypes
 import hashlib
 from collections.abc import Mapping
-from functools import lru_cache
-from typing import Any
+from functools import cache, lru_cache
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,47 +18,43 @@ from symode.symbolic.graph import Graph
 
 Floats = NDArray[np.float64]
 
+#: Functions LLVM itself may call: pow(2, x) becomes exp2(x), sin(x) with cos(x) becomes sincos.
+IMPLIED: Final = (
+    "exp2",
+    "exp10",
+    "__exp10",
+    "ldexp",
+    "sincos",
+    "__sincos_stret",
+    "floor",
+)
 
-class CompiledModel:
-    """Kernels of one model, compiled together: the only object here with state.
 
-    Parameters
-    ----------
-    kernels
-        For each name its signature (``"field"`` or ``"product"``) and graph.
-    n_parameters
-        m.
+class NativeModel:
+    """Kernels of one model behind native addresses, whatever compiled them.
 
     Attributes
     ----------
     address
         Native address of each kernel. Valid as long as this object lives.
+    signature
+        ``"field"`` or ``"product"``, of each kernel.
     n_outputs
         Number of doubles each kernel writes.
     work_size
         Doubles of scratch a call needs.
+    n_parameters
+        m.
     n_p
         Length of p: m parameters, then hoisted values.
-    from_store
-        Whether the machine code was found on disk.
     """
 
-    def __init__(self, kernels: Mapping[str, tuple[str, Graph]], n_parameters: int) -> None:
-        self.signature = {name: signature for name, (signature, _) in kernels.items()}
-        key = _key(kernels, n_parameters)
-        entry = load_entry(key)
-        self.from_store = entry is not None
-        if entry is None:
-            entry = _compile(kernels, n_parameters)
-            save_entry(key, entry)
-        self._engine = _load(entry)
-        self.n_parameters = n_parameters
-        self.n_p = n_parameters + entry.n_hoisted
-        self.n_outputs = dict(entry.n_outputs)
-        self.work_size = entry.work_size
-        self.address = {
-            name: self._engine.get_function_address(symbol(name)) for name in entry.n_outputs
-        }
+    address: dict[str, int]
+    signature: dict[str, str]
+    n_outputs: dict[str, int]
+    work_size: int
+    n_parameters: int
+    n_p: int
 
     def pack(self, theta: Floats, p_out: Floats | None = None) -> Floats:
         """Return p = (theta, hoisted values): what every kernel of this model reads."""
@@ -84,6 +80,49 @@ class CompiledModel:
         pointers = [a.ctypes.data for a in (*arrays, work, out)]
         kind(self.address[name])(t, *pointers)
         return out
+
+
+class CompiledModel(NativeModel):
+    """Kernels of one model, compiled together by LLVM or found in the store.
+
+    Parameters
+    ----------
+    kernels
+        For each name its signature (``"field"`` or ``"product"``) and graph.
+    n_parameters
+        m.
+
+    Attributes
+    ----------
+    from_store
+        Whether the machine code was found on disk.
+
+    Examples
+    --------
+    >>> from symode.symbolic.graph import Builder
+    >>> b = Builder()
+    >>> decay = b.freeze([b.neg(b.mul(b.input("p", 0), b.input("z", 0)))])
+    >>> model = CompiledModel({"rhs": ("field", decay)}, n_parameters=1)
+    >>> model.call("rhs", 0.0, [2.0], model.pack([0.5]))
+    array([-1.])
+    """
+
+    def __init__(self, kernels: Mapping[str, tuple[str, Graph]], n_parameters: int) -> None:
+        self.signature = {name: signature for name, (signature, _) in kernels.items()}
+        key = _key(kernels, n_parameters)
+        entry = load_entry(key)
+        self.from_store = entry is not None
+        if entry is None:
+            entry = _compile(kernels, n_parameters)
+            save_entry(key, entry)
+        self._engine = _load(entry)
+        self.n_parameters = n_parameters
+        self.n_p = n_parameters + entry.n_hoisted
+        self.n_outputs = dict(entry.n_outputs)
+        self.work_size = entry.work_size
+        self.address = {
+            name: self._engine.get_function_address(symbol(name)) for name in entry.n_outputs
+        }
 
 
 _POINTER = ctypes.c_void_p
@@ -140,7 +179,7 @@ def _load(entry: Entry) -> Any:
     import llvmlite.binding as llvm
 
     machine, _ = _target()
-    for name in entry.externals:
+    for name in (*entry.externals, *IMPLIED):
         _register(name)
     empty = llvm.parse_assembly("")
     engine = llvm.create_mcjit_compiler(empty, _fresh_machine(machine))
@@ -158,20 +197,14 @@ def _fresh_machine(machine: Any) -> Any:
     )
 
 
-@lru_cache(maxsize=None)
-def _register(name: str) -> int:
-    """Tell LLVM's linker where a function of the C library or of `special` lives."""
+@cache
+def _register(name: str) -> None:
+    """Tell LLVM's linker where a function of the C library lives."""
     import llvmlite.binding as llvm
 
-    if name.startswith("symode_polygamma_"):
-        from symode.codegen.special import polygamma_address
-
-        address = polygamma_address(int(name.rsplit("_", 1)[1]))
-    else:
-        function = getattr(_libm(), name)
-        address = ctypes.cast(function, ctypes.c_void_p).value or 0
-    llvm.add_symbol(name, address)
-    return address
+    function = getattr(_libm(), name, None)
+    if function is not None:
+        llvm.add_symbol(name, ctypes.cast(function, ctypes.c_void_p).value or 0)
 
 
 @lru_cache(maxsize=1)

@@ -8,14 +8,16 @@ than one large function, whose inputs all start in registers it does not have.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Final
 
-from symode.codegen.program import PRODUCT, Program
-from symode.symbolic.graph import BOOLEAN
+from symode.codegen.program import FIELD, PRODUCT, Program, make_program, to_float
+from symode.codegen.special import polygamma_graph
+from symode.symbolic.graph import BOOLEAN, LEAVES, Payload
 
 #: Part of every store key: change it with any change of the emitted text.
-EMITTER_VERSION: Final = "1"
+EMITTER_VERSION: Final = "2"
 #: Operations per emitted function. Kernels up to twice this stay whole.
 CHUNK: Final = 400
 
@@ -59,6 +61,8 @@ def emit_module(programs: Iterable[Program]) -> tuple[str, int, tuple[str, ...]]
     writer = _Writer()
     for program in programs:
         writer.program(program)
+    for n in sorted(writer.polygammas):
+        writer.polygamma(n)
     names = sorted(writer.externals)
     declares = [f"declare double @{f}({writer.externals[f]}) #1" for f in names]
     intrinsics = [f"declare double @llvm.{f}.f64(double)" for f in sorted(writer.intrinsics)]
@@ -75,52 +79,71 @@ class _Writer:
         self.lines: list[str] = []
         self.externals: dict[str, str] = {}
         self.intrinsics: set[str] = set()
+        self.polygammas: set[int] = set()
         self.work_size = 0
 
     def program(self, program: Program) -> None:
         chunks = _chunks(program)
         name = symbol(program.name)
-        pointers = POINTERS if program.signature == PRODUCT else tuple(p for p in POINTERS if p != "v")
+        pointers = (
+            POINTERS if program.signature == PRODUCT else tuple(p for p in POINTERS if p != "v")
+        )
         formal = ", ".join(["double %t", *(f"ptr noalias nocapture %{p}" for p in pointers)])
         actual = ", ".join(["double %t", *(f"ptr %{p}" for p in pointers)])
         slots = _spills(program, chunks)
+        self.work_size = max(self.work_size, max(slots.values(), default=-1) + 1)
+        outputs: dict[int, list[int]] = {}
+        for k, i in enumerate(program.outputs):
+            outputs.setdefault(i, []).append(k)
         if len(chunks) == 1:
-            self._function(f"define void @{name}({formal}) #0 {{", program, chunks[0], slots)
+            self.lines.append(f"define void @{name}({formal}) #0 {{")
+            self._body(program, chunks[0], slots, outputs)
+            self.lines += ["  ret void", "}"]
             return
         for k, chunk in enumerate(chunks):
-            head = f"define internal void @{name}_{k}({formal}) #0 noinline {{"
-            self._function(head, program, chunk, slots)
+            self.lines.append(f"define internal void @{name}_{k}({formal}) #0 noinline {{")
+            self._body(program, chunk, slots, outputs)
+            self.lines += ["  ret void", "}"]
         self.lines.append(f"define void @{name}({formal}) #0 {{")
         self.lines += [f"  call void @{name}_{k}({actual})" for k in range(len(chunks))]
         self.lines += ["  ret void", "}"]
 
-    def _function(
-        self, head: str, program: Program, chunk: range, slots: dict[int, int]
-    ) -> None:
-        self.lines.append(head)
+    def polygamma(self, n: int) -> None:
+        """Write the function psi_n(x), called by the programs above."""
+        program = make_program(f"polygamma_{n}", FIELD, polygamma_graph(n))
+        self.lines.append(
+            f"define internal double @{symbol(program.name)}(double %t) #1 noinline {{"
+        )
+        names = self._body(program, range(len(program.ops)), {}, {})
+        self.lines += [f"  ret double {names[program.outputs[0]]}", "}"]
+
+    def _body(
+        self,
+        program: Program,
+        chunk: range,
+        slots: Mapping[int, int],
+        outputs: Mapping[int, Sequence[int]],
+    ) -> dict[int, str]:
+        """Write the operations of a chunk; return the name of each value in it."""
         names: dict[int, str] = {}
-        outputs: dict[int, list[int]] = {}
-        for k, i in enumerate(program.outputs):
-            outputs.setdefault(i, []).append(k)
         for i in chunk:
             op = program.ops[i]
-            if op in ("const", "nan", "input"):
+            if op in LEAVES:
                 continue
-            args = [self._operand(program, a, names, chunk, slots) for a in program.args[i]]
+            args = [self._operand(program, a, names, slots) for a in program.args[i]]
             names[i] = f"%x{i}"
-            self._operation(i, op, args, program, names)
+            self._operation(i, op, args, program.payloads[i])
             if i in slots:
-                self._store("work", slots[i], names[i], program.ops[i] in BOOLEAN, i)
+                self._store("work", slots[i], names[i], op in BOOLEAN, i)
             for k in outputs.get(i, ()):
                 self._store("out", k, names[i], False, i)
         if chunk.stop == len(program.ops):
             for i, places in outputs.items():
-                if program.ops[i] in ("const", "nan", "input"):
-                    value = self._operand(program, i, names, chunk, slots)
+                if program.ops[i] in LEAVES:
+                    value = self._operand(program, i, names, slots)
                     for k in places:
                         self._store("out", k, value, False, i)
-        self.lines += ["  ret void", "}"]
-        self.work_size = max(self.work_size, max(slots.values(), default=-1) + 1)
+        return names
 
     def _store(self, array: str, index: int, value: str, boolean: bool, i: int) -> None:
         pointer = f"%{array}_{index}"
@@ -131,14 +154,14 @@ class _Writer:
         self.lines.append(f"  store double {value}, ptr {pointer}")
 
     def _operand(
-        self, program: Program, i: int, names: dict[int, str], chunk: range, slots: dict[int, int]
+        self, program: Program, i: int, names: dict[int, str], slots: Mapping[int, int]
     ) -> str:
         """Return the name of a value, loading it where this chunk meets it first."""
         if i in names:
             return names[i]
         op, payload = program.ops[i], program.payloads[i]
         if op == "const":
-            names[i] = hexadecimal(float(payload))
+            names[i] = hexadecimal(to_float(payload))
         elif op == "nan":
             names[i] = hexadecimal(float("nan"))
         elif op == "input" and payload[0] == "t":
@@ -154,9 +177,7 @@ class _Writer:
                 self.lines.append(f"  %x{i} = load double, ptr %a{i}")
         return names[i]
 
-    def _operation(
-        self, i: int, op: str, args: list[str], program: Program, names: dict[int, str]
-    ) -> None:
+    def _operation(self, i: int, op: str, args: Sequence[str], payload: Payload) -> None:
         x, emit = f"%x{i}", self.lines.append
         if op in INFIX:
             emit(f"  {x} = {INFIX[op]} double {args[0]}, {args[1]}")
@@ -191,8 +212,11 @@ class _Writer:
         elif op in INTRINSICS:
             self.intrinsics.add(INTRINSICS[op])
             emit(f"  {x} = call double @llvm.{INTRINSICS[op]}.f64(double {args[0]})")
+        elif op == "polygamma":
+            self.polygammas.add(payload)
+            emit(f"  {x} = call double @{symbol(f'polygamma_{payload}')}(double {args[0]}) #1")
         else:
-            name = f"symode_polygamma_{program.payloads[i]}" if op == "polygamma" else LIBM[op]
+            name = LIBM[op]
             self.externals[name] = ", ".join(["double"] * len(args))
             actual = ", ".join(f"double {a}" for a in args)
             emit(f"  {x} = call double @{name}({actual}) #1")
@@ -210,13 +234,13 @@ def _chunks(program: Program) -> list[range]:
         return [range(n)]
     bounds, count = [0], 0
     for i, op in enumerate(program.ops):
-        count += op not in ("const", "nan", "input")
+        count += op not in LEAVES
         if count == CHUNK:
             bounds.append(i + 1)
             count = 0
     if bounds[-1] != n:
         bounds.append(n)
-    return [range(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [range(a, b) for a, b in pairwise(bounds)]
 
 
 def _spills(program: Program, chunks: list[range]) -> dict[int, int]:
@@ -230,7 +254,7 @@ def _spills(program: Program, chunks: list[range]) -> dict[int, int]:
     last: dict[int, int] = {}
     for i, args in enumerate(program.args):
         for a in args:
-            if home[a] != home[i] and program.ops[a] not in ("const", "nan", "input"):
+            if home[a] != home[i] and program.ops[a] not in LEAVES:
                 last[a] = max(last.get(a, 0), home[i])
     slots: dict[int, int] = {}
     free: list[int] = []

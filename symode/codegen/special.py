@@ -1,115 +1,107 @@
-r"""Digamma and its derivatives, which the C library lacks.
+r"""Digamma and its derivatives, which the C library lacks, as graphs.
 
 .. math:: \psi^{(n)}(x) = (-1)^{n+1} n! \sum_{k\ge0} (x+k)^{-n-1}
 
 Arguments below 16 are raised by the recurrence, then the asymptotic series is used; negative
 arguments are reflected. Source: NIST DLMF, 5.5.2, 5.5.4, 5.11.2, 5.15.5, 5.15.6 and 5.15.8.
+
+As graphs, they reach every backend through the code that serves the models, without branches.
 """
 
 from __future__ import annotations
 
-import math
-from functools import lru_cache
-from typing import Any, Final
+from fractions import Fraction
+from functools import cache
+from math import factorial
+from typing import Final
 
+from symode.symbolic.graph import Builder, Graph
+
+#: Highest order with a kernel.
+MAX_ORDER: Final = 5
+#: The recurrence raises arguments below this by as much; the series is then exact to rounding.
+RAISED: Final = 16
 #: Bernoulli numbers B_2, B_4, ..., B_20.
 BERNOULLI: Final = (
-    1 / 6,
-    -1 / 30,
-    1 / 42,
-    -1 / 30,
-    5 / 66,
-    -691 / 2730,
-    7 / 6,
-    -3617 / 510,
-    43867 / 798,
-    -174611 / 330,
+    Fraction(1, 6),
+    Fraction(-1, 30),
+    Fraction(1, 42),
+    Fraction(-1, 30),
+    Fraction(5, 66),
+    Fraction(-691, 2730),
+    Fraction(7, 6),
+    Fraction(-3617, 510),
+    Fraction(43867, 798),
+    Fraction(-174611, 330),
 )
+PI: Final = Fraction("3.14159265358979323846264338327950288419716939937510582097494")
 
 
-def polygamma(n: int, x: float) -> float:
-    r"""Return :math:`\psi^{(n)}(x)` for 0 ≤ n ≤ 5; NaN at the poles x = 0, -1, -2, ...
+@cache
+def polygamma_graph(n: int) -> Graph:
+    r"""Return the graph of :math:`\psi^{(n)}(x)` for 0 ≤ n ≤ 5; its one input has kind ``t``.
+
+    NaN at the poles x = 0, -1, -2, ... The error is a few units in the last place of
+    :math:`|\psi^{(n)}| + |x \psi^{(n+1)}|`.
 
     Examples
     --------
-    >>> round(polygamma(0, 1.0), 12)  # minus Euler's constant
-    -0.577215664902
+    >>> polygamma_graph(0)
+    Graph(90 operations, 1 outputs)
     """
-    if x <= 0.0:
-        if x == math.floor(x):
-            return math.nan
-        # (-1)^n psi_n(1 - x) - psi_n(x) = pi d^n/dx^n cot(pi x)
-        reflected = _positive(n, 1.0 - x)
-        return (-reflected if n % 2 else reflected) - _cotangent(n, x)
-    return _positive(n, x)
+    b = Builder()
+    x = b.input("t", 0)
+    negative = b.compare("le", x, b.const(0))
+    value = _positive(b, n, b.select(negative, b.sub(b.const(1), x), x))
+    # (-1)^n psi_n(1 - x) - psi_n(x) = pi d^n/dx^n cot(pi x), of period 1.
+    offset = b.sub(x, b.unary("floor", b.add(x, b.const(Fraction(1, 2)))))
+    reflected = b.sub(b.neg(value) if n % 2 else value, _cotangent(b, n, offset))
+    pole = b.compare("eq", offset, b.const(0))
+    reflected = b.select(pole, b.node("nan"), reflected)
+    return b.freeze([b.select(negative, reflected, value)])
 
 
-def _positive(n: int, x: float) -> float:
+def _positive(b: Builder, n: int, x: int) -> int:
+    """Add psi_n(x) for x > 0."""
+    sign = 1 if n % 2 else -1
+    small = b.compare("lt", x, b.const(RAISED))
+    # The smallest terms first, for their digits.
+    steps = [
+        b.powi(b.div(b.const(1), b.add(x, b.const(k))), n + 1) for k in reversed(range(RAISED))
+    ]
+    shift = b.mul(b.const(factorial(n)), b.total(steps))
+    shift = b.select(small, shift, b.const(0))
+    inverse = b.div(b.const(1), b.select(small, b.add(x, b.const(RAISED)), x))
+    square = b.powi(inverse, 2)
+    # Asymptotic: log x - 1/(2x) - sum B_2k / (2k x^2k) for n = 0, else
+    # (n-1)!/x^n + n!/(2 x^(n+1)) + sum B_2k (2k+n-1)! / ((2k)! x^(2k+n)).
+    series = b.const(0)
+    for k in reversed(range(len(BERNOULLI))):
+        order = 2 * k + 2
+        term = BERNOULLI[k] * Fraction(factorial(order + n - 1), factorial(order))
+        series = b.mul(b.add(series, b.const(term)), square)
+    half = b.mul(b.const(Fraction(factorial(n), 2)), inverse)
     if n == 0:
-        shift = 0.0
-        while x < 16.0:
-            shift -= 1.0 / x
-            x += 1.0
-        series = 0.0
-        for k in range(len(BERNOULLI) - 1, -1, -1):
-            series = (series + BERNOULLI[k] / (2 * k + 2)) / (x * x)
-        return shift + math.log(x) - 0.5 / x - series
-    factorial = 1.0
-    for k in range(2, n + 1):
-        factorial *= k
-    sign = 1.0 if n % 2 else -1.0
-    shift = 0.0
-    while x < 16.0:
-        shift += factorial / x ** (n + 1)
-        x += 1.0
-    # (n-1)!/x^n + n!/(2 x^(n+1)) + sum B_2k (2k+n-1)!/((2k)! x^(2k+n))
-    series = 0.0
-    for k in range(len(BERNOULLI) - 1, -1, -1):
-        ratio = 1.0
-        for j in range(1, n):
-            ratio *= 2 * k + 2 + j
-        series = (series + BERNOULLI[k] * ratio) / (x * x)
-    lead = factorial / n
-    return sign * (shift + (lead + 0.5 * factorial / x + series) / x**n)
+        raised = b.unary("log", b.select(small, b.add(x, b.const(RAISED)), x))
+        return b.sub(b.sub(b.sub(raised, half), series), shift)
+    series = b.add(b.add(series, half), b.const(factorial(n - 1)))
+    size = b.add(b.mul(series, b.powi(inverse, n)), shift)
+    return size if sign > 0 else b.neg(size)
 
 
-def _cotangent(n: int, x: float) -> float:
-    """Return pi times the n-th derivative of cot(pi x)."""
-    c = 1.0 / math.tan(math.pi * x)
-    s = 1.0 + c * c
-    scale = math.pi ** (n + 1)
-    if n == 0:
-        return scale * c
-    if n == 1:
-        return -scale * s
-    if n == 2:
-        return scale * 2 * c * s
-    if n == 3:
-        return -scale * s * (2 * s + 4 * c * c)
-    if n == 4:
-        return scale * s * (16 * c * s + 8 * c**3)
-    return -scale * s * (16 * s * s + 88 * c * c * s + 16 * c**4)
+def _cotangent(b: Builder, n: int, x: int) -> int:
+    r"""Add :math:`\pi` times the n-th derivative of :math:`\cot(\pi x)`.
 
-
-@lru_cache(maxsize=None)
-def polygamma_address(n: int) -> int:
-    """Return the native address of ``double polygamma_n(double)``."""
-    return int(_callback(n).address)
-
-
-@lru_cache(maxsize=None)
-def _callback(n: int) -> Any:
-    from numba import cfunc, njit
-
-    positive, cotangent = njit(_positive), njit(_cotangent)
-
-    @cfunc("float64(float64)")  # type: ignore[untyped-decorator]
-    def native(x: float) -> float:
-        if x <= 0.0:
-            if x == math.floor(x):
-                return math.nan
-            reflected = positive(n, 1.0 - x)
-            return (-reflected if n % 2 else reflected) - cotangent(n, x)
-        return positive(n, x)
-
-    return native
+    With c = cot: d/dx of a polynomial P(c) is -pi (1 + c^2) P'(c).
+    """
+    polynomial = [0, 1]
+    for _ in range(n):
+        slope = [k * a for k, a in enumerate(polynomial)][1:]
+        polynomial = [
+            -(low + high) for low, high in zip([*slope, 0, 0], [0, 0, *slope], strict=True)
+        ]
+    c = b.div(b.const(1), b.unary("tan", b.mul(b.const(PI), x)))
+    value = b.const(0)
+    for a in reversed(polynomial):
+        value = b.add(b.mul(value, c), b.const(a))
+    return b.mul(b.const(PI ** (n + 1)), value)
