@@ -59,17 +59,21 @@ class SolverTable(SphinxDirective):
 
 
 class GradientTable(SphinxDirective):
-    """One row per gradient method: the first sentence of its docstring, cost and memory."""
+    """One row per gradient method: value, name, and the first sentence of its docstring."""
 
     def run(self) -> list[nodes.Node]:
         """Return the table."""
         from symode.gradients.methods import METHODS
 
         rows = [
-            (cls.__name__, (inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " "))
-            for cls in METHODS
+            (
+                f"{type(method).__name__}()",
+                method.name,
+                (inspect.getdoc(method) or "").split("\n\n")[0].replace("\n", " "),
+            )
+            for method in METHODS
         ]
-        return [table(("method", "what it does"), rows)]
+        return [table(("method", "name", "what it does"), rows)]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
