@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from symode.gradients.choose import choose_method
 from symode.gradients.methods import GradientMethod, get_gradient_method
 from symode.gradients.methods.base import Runner
 from symode.gradients.task import Outcome, Task
+from symode.kernels import types as kt
 from symode.solvers.options import make_options
 
 Floats = NDArray[np.float64]
@@ -100,6 +103,7 @@ class ValueAndGrad:
 
     Made by `Model.value_and_grad`. Calling it with a point returns ``(value, gradient)``, ready for
     ``scipy.optimize.minimize(vg, point, jac=True)``. Instances may be called from several threads.
+    With z0 of shape ``(batch, n)``, value and gradient are those of the loss summed over the batch.
 
     Parameters
     ----------
@@ -146,7 +150,7 @@ class ValueAndGrad:
         from_initial = False
         if "z0" not in self.wrt:
             if z0 is not None:
-                self._z0 = self._initial(z0)
+                self._z0 = self._initial(z0, batch=True)
             elif equations.initial is None:
                 raise InitialStateError(
                     "The model has no initial values: pass z0=, give the model initial=, or "
@@ -163,10 +167,10 @@ class ValueAndGrad:
         self._local = threading.local()
         self._local.runner = self.method.prepare(self.task)
 
-    @property
+    @cached_property
     def size(self) -> int:
-        """Length of the flat vector."""
-        return sum(self._sizes().values())
+        """Length of the flat vector (for one trajectory)."""
+        return sum(self._sizes.values())
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -185,7 +189,7 @@ class ValueAndGrad:
         """Return the flat vector of these values, by name or in order, in the order of ``wrt``."""
         parts = {
             "theta": lambda: self._parameters(theta),
-            "z0": lambda: self._initial(z0),
+            "z0": lambda: self._initial(z0, batch=True).ravel(),
             "t0": lambda: np.array([self.task.t0 if t0 is None else float(t0)]),
             "t1": lambda: np.array([self.task.t1 if t1 is None else float(t1)]),
         }
@@ -196,13 +200,16 @@ class ValueAndGrad:
         point = self._check(point)
         result: dict[str, Any] = {}
         at = 0
-        for part, size in self._sizes().items():
+        for part, size in self._sizes.items():
+            if part == "z0":
+                size += point.size - self.size
             values = point[at : at + size]
             at += size
             if part == "theta":
                 result[part] = named(values, self.equations.parameter_names)
             elif part == "z0":
-                result[part] = named(values, self.equations.state_names)
+                shape = (-1, self.equations.n_states) if point.size > self.size else (-1,)
+                result[part] = named(values.reshape(shape), self.equations.state_names)
             else:
                 result[part] = float(values[0])
         return result
@@ -215,31 +222,55 @@ class ValueAndGrad:
         SolverError, GradientError
             When a pass fails: there is then no gradient.
         """
-        outcome = self.outcome(point)
-        parts = {
-            "theta": outcome.theta,
-            "z0": outcome.z0,
-            "t0": np.array([outcome.t0]),
-            "t1": np.array([outcome.t1]),
-        }
-        return outcome.value, np.concatenate([parts[part] for part in self.wrt])
+        theta, z0, ends = self._split(point)
+        if z0 is not None and z0.ndim == 2:
+            return self._summed(theta, z0)
+        runner = self._runner(ends)
+        runner.compute(theta, z0)
+        scalars = runner.gradient.scalars
+        slope = np.empty(self.size)
+        at = 0
+        for part, size in self._sizes.items():
+            if part == "theta":
+                slope[at : at + size] = runner.gradient.theta
+            elif part == "z0":
+                slope[at : at + size] = runner.gradient.lam[:size]
+            else:
+                slope[at] = scalars[kt.DT0 if part == "t0" else kt.DT1]
+            at += size
+        return float(scalars[kt.VALUE]), slope
 
     def outcome(self, point: Floats) -> Outcome:
         """Return the raw result at a flat vector, with the derivatives in everything."""
-        point = self._check(point)
-        at = 0
-        theta, z0, ends = self._theta, self._z0, {}
-        for part, size in self._sizes().items():
-            values = point[at : at + size]
-            at += size
-            if part == "theta":
-                theta = values
-            elif part == "z0":
-                z0 = values
-            else:
-                ends[part] = float(values[0])
-        assert theta is not None
+        theta, z0, ends = self._split(point)
         return self._runner(ends)(theta, z0)
+
+    def _split(self, point: Any) -> tuple[Floats, Floats | None, dict[str, float]]:
+        """Return theta, z0 (two-dimensional for a batch) and moved ends of a flat vector."""
+        point = self._check(point)
+        theta, z0 = self._theta, self._z0
+        ends: dict[str, float] = {}
+        at = 0
+        for part, size in self._sizes.items():
+            if part == "theta":
+                theta = point[at : at + size]
+            elif part == "z0":
+                size += point.size - self.size
+                z0 = point[at : at + size]
+                if size > self.equations.n_states:
+                    z0 = z0.reshape(-1, self.equations.n_states)
+            else:
+                ends[part] = float(point[at])
+            at += size
+        assert theta is not None
+        return theta, z0, ends
+
+    def _summed(self, theta: Floats, z0: Floats) -> tuple[float, Floats]:
+        values, dtheta, dz0 = self.batch(theta, z0)
+        parts = {"theta": dtheta.sum(axis=0), "z0": dz0.ravel()}
+        if not set(self.wrt) <= set(parts):
+            raise OptionError("A batch of z0 has gradients in theta and z0 only, not in t0 or t1.")
+        return float(values.sum()), np.concatenate([parts[part] for part in self.wrt])
 
     def batch(
         self, theta: Any, z0: Any, workers: int | None = None
@@ -296,6 +327,7 @@ class ValueAndGrad:
             runner = self._local.runner = self.method.prepare(self.task)
         return runner
 
+    @cached_property
     def _sizes(self) -> dict[str, int]:
         sizes = {
             "theta": self.equations.n_parameters,
@@ -307,14 +339,18 @@ class ValueAndGrad:
 
     def _check(self, point: Any) -> Floats:
         array = np.asarray(point, dtype=float)
-        if array.shape != (self.size,):
+        extra = array.size - self.size if "z0" in self.wrt else 0
+        batch = extra > 0 and extra % self.equations.n_states == 0
+        if array.ndim != 1 or (array.size != self.size and not batch):
             raise OptionError(
                 f"The point has shape {array.shape}; expected ({self.size},) for "
                 f"{', '.join(self.names)}. Make one with pack()."
             )
-        if not np.isfinite(array).all():
-            bad = [name for name, value in zip(self.names, array, strict=True) if not np.isfinite(value)]
-            raise ParameterError(f"The point is not finite in {', '.join(bad)}.")
+        # The sum is finite unless an entry is not (or they overflow: then look closely).
+        if not math.isfinite(array.sum()) and not np.isfinite(array).all():
+            bad = np.flatnonzero(~np.isfinite(array))
+            names = [self.names[i] if array.size == self.size else f"entry {i}" for i in bad]
+            raise ParameterError(f"The point is not finite in {', '.join(names)}.")
         return array
 
     def _check_wrt(self) -> None:
@@ -330,8 +366,9 @@ class ValueAndGrad:
             return np.empty(0)
         return vector(theta, names, "parameters", ParameterError)
 
-    def _initial(self, z0: Any) -> Floats:
-        return vector(z0, self.equations.state_names, "initial values", InitialStateError)
+    def _initial(self, z0: Any, batch: bool = False) -> Floats:
+        names = self.equations.state_names
+        return vector(z0, names, "initial values", InitialStateError, batch=batch)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the machine code: it is compiled, or found in the store, where it is used."""

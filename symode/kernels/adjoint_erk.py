@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from symode.kernels.call import call_product
 from symode.kernels.dense import interpolant_weights
-from symode.kernels.erk import combine
+from symode.kernels.erk import SMALL, combine
 from symode.kernels.jit import inline
 from symode.kernels.types import (
     LEFT,
@@ -154,6 +154,12 @@ def _pull_stage(
     if pull(system, t + method.c[s] * h, scratch.stage, 0, s, scratch, theta):
         for i in range(n):
             base[i] += scratch.out[i]
+        if n < SMALL:
+            for i in range(n):
+                w = h * scratch.out[i]
+                for j in range(s):
+                    bar[j, i] += method.a[s, j] * w
+            return
         for j in range(s):
             w = h * method.a[s, j]
             if w != 0.0:

@@ -7,10 +7,22 @@ from symode.kernels.rhs import evaluate
 from symode.kernels.types import Erk, Floats, Scratch, System
 
 
+#: Number of states below which loops over stages go inside.
+SMALL = 8
+
+
 @inline
 def combine(y: Floats, h: float, a: Floats, row: int, n_stages: int, k: Floats, out: Floats) -> None:
     """Write y + h * sum_s a[row, s] * k[s] into out."""
     n = y.size
+    if n < SMALL:
+        # Short inner loops cost more to start than to run: one per component, not one per stage.
+        for i in range(n):
+            total = 0.0
+            for s in range(n_stages):
+                total += a[row, s] * k[s, i]
+            out[i] = y[i] + h * total
+        return
     w = h * a[row, 0]
     for i in range(n):
         out[i] = y[i] + w * k[0, i]
@@ -19,6 +31,18 @@ def combine(y: Floats, h: float, a: Floats, row: int, n_stages: int, k: Floats, 
         if w != 0.0:
             for i in range(n):
                 out[i] += w * k[s, i]
+
+
+@inline
+def combine_weights(
+    y: Floats, h: float, weights: Floats, n_stages: int, k: Floats, out: Floats
+) -> None:
+    """Write y + h * sum_s weights[s] * k[s] into out."""
+    for i in range(y.size):
+        total = 0.0
+        for s in range(n_stages):
+            total += weights[s] * k[s, i]
+        out[i] = y[i] + h * total
 
 
 @inline
@@ -41,13 +65,7 @@ def step_erk(
         combine(scratch.y, h, method.a, last, last, k, scratch.new)
         evaluate(system, t + h, scratch.new, scratch, k, last)
     else:
-        w = h * method.b[0]
-        for i in range(scratch.y.size):
-            scratch.new[i] = scratch.y[i] + w * k[0, i]
-        for s in range(1, last):
-            w = h * method.b[s]
-            for i in range(scratch.y.size):
-                scratch.new[i] += w * k[s, i]
+        combine_weights(scratch.y, h, method.b, last, k, scratch.new)
 
 
 @inline

@@ -21,6 +21,7 @@ from symode.kernels.types import (
     INITIAL,
     LEFT,
     N_COUNT,
+    N_SCALARS,
     NEXT_OBS,
     PHASE,
     STEPS,
@@ -169,9 +170,12 @@ def discrete_members(
         if status != SUCCESS:
             return status, member
         scratch.count[PHASE] = 0
-        scalars_out[member] = gradient.scalars
-        z0_out[member] = gradient.lam
-        theta_out[member] = gradient.theta
+        for i in range(N_SCALARS):
+            scalars_out[member, i] = gradient.scalars[i]
+        for i in range(system.n):
+            z0_out[member, i] = gradient.lam[i]
+        for i in range(system.m):
+            theta_out[member, i] = gradient.theta[i]
     return SUCCESS, last
 
 

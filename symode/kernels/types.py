@@ -32,7 +32,8 @@ VALUE: Final = 0
 DT0: Final = 1
 DT1: Final = 2
 DRIFT: Final = 3
-N_SCALARS: Final = 4
+CHECK: Final = 4  # finite if and only if value and gradient are
+N_SCALARS: Final = 5
 
 #: Places in `Scratch.clock`.
 T: Final = 0
@@ -191,7 +192,7 @@ class LossTable(NamedTuple):
 class Gradient(NamedTuple):
     """Results of one member."""
 
-    scalars: Floats  # value, dJ/dt0, dJ/dt1, drift
+    scalars: Floats  # value, dJ/dt0, dJ/dt1, drift, check
     lam: Floats  # (n,) adjoint; dJ/dz0 at the end
     theta: Floats  # (m,) dJ/dtheta
 

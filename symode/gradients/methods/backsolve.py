@@ -19,7 +19,7 @@ from symode.gradients.methods.base import (
     make_forward,
 )
 from symode.gradients.methods.continuous import adjoint_control, run_backward
-from symode.gradients.task import Outcome, Task, outcome
+from symode.gradients.task import Task
 from symode.kernels import types as kt
 from symode.solvers import native
 from symode.status import SUCCESS
@@ -102,8 +102,8 @@ class BacksolveRunner(Runner):
         self.table = task.loss_table()
         self.gradient = task.gradient_arrays()
 
-    def __call__(self, theta: Floats, z0: Floats | None) -> Outcome:
-        """Return value and gradient."""
+    def compute(self, theta: Floats, z0: Floats | None) -> None:
+        """Compute value and gradient, see `Runner`."""
         from symode.kernels.gradient import close_gradient, loss_value
 
         task, forward, scratch = self.task, self.forward, self.scratch
@@ -143,10 +143,14 @@ class BacksolveRunner(Runner):
         close_gradient(
             self.system, self.table, task.t0, y0, forward.scratch, self.gradient, z0 is None
         )
-        stats = {
+        self.backward, self.drift = backward, drift
+        check_finite(task, self.gradient)
+
+    def stats(self) -> dict[str, object]:
+        """Return what the last call cost."""
+        return {
             "method": "backsolve",
-            "forward": forward.stats,
-            "backward": backward,
-            "drift": drift,
+            "forward": self.forward.stats,
+            "backward": self.backward,
+            "drift": self.drift,
         }
-        return check_finite(task, outcome(task, self.gradient, self.table, stats))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from symode.codegen.compiled import CompiledModel
 from symode.errors import GradientError, SolverError
-from symode.gradients.task import Outcome, Task
+from symode.gradients.task import Outcome, Task, outcome
 from symode.kernels import types as kt
 from symode.solvers.integrate import Forward, solver_error
 from symode.status import SENTENCES
@@ -18,12 +18,35 @@ from symode.status import SENTENCES
 Floats = NDArray[np.float64]
 
 
-class Runner(Protocol):
-    """A gradient method made ready for one task; called often."""
+class Runner:
+    """A gradient method made ready for one task; called often, by one thread at a time.
+
+    Subclasses set ``task``, ``gradient`` and ``table`` and leave the results of `compute` in the
+    last two.
+    """
+
+    task: Task
+    gradient: kt.Gradient
+    table: kt.LossTable
+
+    def compute(self, theta: Floats, z0: Floats | None) -> None:
+        """Compute value and gradient; z0 is None where the model's own initial values count.
+
+        Raises
+        ------
+        SolverError, GradientError
+            When a pass fails or a number is not finite.
+        """
+        raise NotImplementedError
+
+    def stats(self) -> dict[str, object]:
+        """Return what the last call cost."""
+        raise NotImplementedError
 
     def __call__(self, theta: Floats, z0: Floats | None) -> Outcome:
-        """Return value and gradient; z0 is None where the model's own initial values count."""
-        ...
+        """Return value and gradient as an outcome of its own."""
+        self.compute(theta, z0)
+        return outcome(self.task, self.gradient, self.table, self.stats())
 
 
 @runtime_checkable
@@ -108,27 +131,26 @@ def failed_backward(task: Task, scratch: kt.Scratch, status: int, advice: str) -
     )
 
 
-def check_finite(task: Task, result: Outcome) -> Outcome:
-    """Return the outcome if every number in it is finite.
+def check_finite(task: Task, gradient: kt.Gradient) -> None:
+    """Pass if every number of a closed gradient is finite.
 
     Raises
     ------
     GradientError
         Naming the entries that are not.
     """
+    if gradient.scalars[kt.CHECK] == 0.0:
+        return
+    value = float(gradient.scalars[kt.VALUE])
+    if not np.isfinite(value):
+        raise GradientError(
+            f"The loss is {value}: it is not defined on this trajectory. Look for a logarithm, "
+            "root or division in the loss that meets zero or negative values."
+        )
     names: Sequence[str] = (*task.equations.parameter_names, *task.equations.state_names)
-    values = np.concatenate([result.theta, result.z0])
-    bad = [name for name, value in zip(names, values, strict=True) if not np.isfinite(value)]
-    if not np.isfinite(result.value):
-        raise GradientError(
-            f"The loss is {result.value}: it is not defined on this trajectory. Look for a "
-            "logarithm, root or division in the loss that meets zero or negative values."
-        )
-    if bad:
-        raise GradientError(
-            f"The loss is {result.value:.6g}, but its derivative is not finite in "
-            f"{', '.join(bad)}: a term such as sqrt or a power has an infinite slope here."
-        )
-    return result
-
-
+    values = np.concatenate([gradient.theta, gradient.lam[: task.equations.n_states]])
+    bad = [name for name, entry in zip(names, values, strict=True) if not np.isfinite(entry)]
+    raise GradientError(
+        f"The loss is {value:.6g}, but its derivative is not finite in {', '.join(bad)}: a term "
+        "such as sqrt or a power has an infinite slope here."
+    )

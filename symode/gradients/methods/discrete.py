@@ -14,7 +14,7 @@ from symode.gradients.methods.base import (
     failed_forward,
     make_forward,
 )
-from symode.gradients.task import Outcome, Task, outcome
+from symode.gradients.task import Task
 from symode.kernels import types as kt
 from symode.solvers.integrate import Forward
 from symode.status import SUCCESS
@@ -70,8 +70,8 @@ class DiscreteRunner(Runner):
         self.gradient = task.gradient_arrays()
         self.z0 = np.zeros(task.n)
 
-    def __call__(self, theta: Floats, z0: Floats | None) -> Outcome:
-        """Return value and gradient."""
+    def compute(self, theta: Floats, z0: Floats | None) -> None:
+        """Compute value and gradient, see `Runner`."""
         from symode.kernels.gradient import discrete_gradient
 
         task, forward = self.task, self.forward
@@ -94,7 +94,7 @@ class DiscreteRunner(Runner):
             if count[kt.PHASE] == 1:
                 raise failed_forward(task, forward, self.compiled, status)
             raise failed_backward(task, forward.scratch, status, "Tighten the tolerances.")
-        return check_finite(task, outcome(task, self.gradient, self.table, self.stats()))
+        check_finite(task, self.gradient)
 
     def members(self, theta: Floats, z0: Floats) -> tuple[Floats, Floats, Floats]:
         """Return values and gradients of several initial values, in one compiled loop.
@@ -127,10 +127,10 @@ class DiscreteRunner(Runner):
         status = forward.driver.run(enter)
         if status != SUCCESS:
             # Alone, the member fails again, and says why.
-            self(theta, z0[reached])
-        results = np.hstack([scalars[:, :1], dtheta, dz0])
-        if not np.isfinite(results).all():
-            self(theta, z0[int(np.flatnonzero(~np.isfinite(results).all(axis=1))[0])])
+            self.compute(theta, z0[reached])
+        unsound = np.flatnonzero(scalars[:, kt.CHECK] != 0.0)
+        if unsound.size:
+            self.compute(theta, z0[unsound[0]])
         return scalars[:, kt.VALUE], dtheta, dz0[:, : task.equations.n_states]
 
     def stats(self) -> dict[str, object]:

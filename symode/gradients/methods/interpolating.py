@@ -16,9 +16,10 @@ from symode.gradients.methods.base import (
     make_forward,
 )
 from symode.gradients.methods.continuous import adjoint_control, run_backward
-from symode.gradients.task import Outcome, Task, outcome
+from symode.gradients.task import Task
 from symode.kernels import types as kt
 from symode.solvers import native
+from symode.solvers.solution import Stats
 from symode.status import SUCCESS
 
 
@@ -72,8 +73,8 @@ class InterpolatingRunner(Runner):
             self.forward.method, self.system, task.n + task.m, self.compiled.work_size
         )
 
-    def __call__(self, theta: Floats, z0: Floats | None) -> Outcome:
-        """Return value and gradient."""
+    def compute(self, theta: Floats, z0: Floats | None) -> None:
+        """Compute value and gradient, see `Runner`."""
         from symode.kernels.gradient import close_gradient, loss_value
 
         task, forward = self.task, self.forward
@@ -85,11 +86,11 @@ class InterpolatingRunner(Runner):
         loss_value(self.system, forward.observations, self.table, forward.scratch, self.gradient)
         kind = kt.RosenbrockAdjoint if task.options.is_stiff else kt.ErkAdjoint
         steps = int(forward.scratch.count[kt.STORED])
-        stats: dict[str, object] = {"method": "interpolating", "forward": forward.stats}
+        self.backward: Stats | None = None
         if steps:
             adjoint = kind(*self.system, forward.method, forward.store, steps)
             y1 = np.concatenate([self.gradient.lam, np.zeros(task.m)])
-            status, stats["backward"] = run_backward(
+            status, self.backward = run_backward(
                 task, forward, adjoint, self.control, self.scratch, self.gradient, self.table,
                 y1, y0, 0, np.ones(task.n),
             )  # fmt: skip
@@ -103,4 +104,12 @@ class InterpolatingRunner(Runner):
         close_gradient(
             self.system, self.table, task.t0, y0, forward.scratch, self.gradient, from_initial
         )
-        return check_finite(task, outcome(task, self.gradient, self.table, stats))
+        check_finite(task, self.gradient)
+
+    def stats(self) -> dict[str, object]:
+        """Return what the last call cost."""
+        return {
+            "method": "interpolating",
+            "forward": self.forward.stats,
+            "backward": self.backward,
+        }

@@ -14,7 +14,7 @@ from symode.gradients.methods.base import (
     failed_forward,
     make_forward,
 )
-from symode.gradients.task import Outcome, Task, outcome
+from symode.gradients.task import Task
 from symode.kernels import types as kt
 from symode.status import SUCCESS
 
@@ -98,8 +98,8 @@ class SensitivityRunner(Runner):
         y = self.forward.observations.y
         return y[:, self.task.n :].reshape(y.shape[0], self.directions.shape[0], self.task.n)
 
-    def __call__(self, theta: Floats, z0: Floats | None) -> Outcome:
-        """Return value and gradient."""
+    def compute(self, theta: Floats, z0: Floats | None) -> None:
+        """Compute value and gradient, see `Runner`."""
         from symode.kernels.gradient import close_gradient, loss_value
 
         task, forward, gradient = self.task, self.forward, self.gradient
@@ -116,5 +116,8 @@ class SensitivityRunner(Runner):
         close_gradient(
             self.system, self.table, task.t0, y0, forward.scratch, gradient, z0 is None
         )
-        stats = {"method": "forward", "forward": forward.stats}
-        return check_finite(task, outcome(task, gradient, self.table, stats))
+        check_finite(task, gradient)
+
+    def stats(self) -> dict[str, object]:
+        """Return what the last call cost."""
+        return {"method": "forward", "forward": self.forward.stats}
