@@ -206,9 +206,7 @@ class Builder:
         """Return the node of a / b that is 0 wherever a is exactly 0; the result is guarded."""
         if self.value(a) == 0:
             return self.const(0)
-        i = self.node("div0", (a, b))
-        self.guarded.add(i)
-        return i
+        return self.guard(self.node("div0", (a, b)))
 
     def powi(self, a: int, n: int) -> int:
         """Return the node of a**n for an integer n."""
@@ -233,9 +231,7 @@ class Builder:
         """
         i = self.node("slope", (power, x, y))
         exponent = self.value(y)
-        if exponent is None or exponent < 1:
-            self.guarded.add(i)
-        return i
+        return self.guard(i) if exponent is None or exponent < 1 else i
 
     def unary(self, op: str, a: int, payload: Payload = None) -> int:
         """Return the node of a function of one argument."""
@@ -272,8 +268,14 @@ class Builder:
         if self.value(a) == 0:
             return a
         zero = self.const(0)
-        i = self.node("select", (condition, a, zero) if holds else (condition, zero, a))
-        self.guarded.add(i)
+        return self.guard(
+            self.node("select", (condition, a, zero) if holds else (condition, zero, a))
+        )
+
+    def guard(self, i: int) -> int:
+        """Mark a value as possibly infinite: products with it are formed by ``mul0``."""
+        if self.value(i) is None:
+            self.guarded.add(i)
         return i
 
     # -- whole graphs -----------------------------------------------------------------------
@@ -326,9 +328,7 @@ class Builder:
         return tuple(sorted(args)) if self.ops[i] in COMMUTATIVE else args
 
     def _guard(self, i: int, *args: int) -> int:
-        if any(a in self.guarded for a in args):
-            self.guarded.add(i)
-        return i
+        return self.guard(i) if any(a in self.guarded for a in args) else i
 
     def _split_sign(self, a: int) -> tuple[int, int]:
         if self.ops[a] == "neg":

@@ -25,6 +25,9 @@ TWO_OVER_SQRT_PI: Final = Fraction(
 #: Highest derivative of digamma for which a kernel exists.
 MAX_POLYGAMMA: Final = 4
 
+#: Functions that overflow at moderate arguments, so that a reciprocal of them is an exact 0.
+OVERFLOWING: Final = frozenset({"exp", "sinh", "cosh", "gamma"})
+
 
 def scaled_partial(b: Builder, i: int, k: int, s: int) -> int:
     """Return the node of s times the derivative of node i in its k-th argument."""
@@ -54,7 +57,8 @@ def _mul(b: Builder, i: int, k: int, s: int) -> int:
 
 
 def _mul0(b: Builder, i: int, k: int, s: int) -> int:
-    return b.mul0(s, _arg(b, i, 1 - k))
+    # The other factor may be infinite, and further down the path another exact 0 may meet it.
+    return b.guard(b.mul0(s, _arg(b, i, 1 - k)))
 
 
 def _div(b: Builder, i: int, k: int, s: int) -> int:

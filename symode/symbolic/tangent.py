@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from symode.symbolic.graph import Builder, postorder
-from symode.symbolic.rules import scaled_partial
+from symode.symbolic.rules import OVERFLOWING, scaled_partial
 
 
 def tangent_sweep(b: Builder, outputs: Sequence[int], tangents: Mapping[int, int]) -> list[int]:
@@ -43,4 +43,6 @@ def _tangent(b: Builder, i: int, parts: list[tuple[int, int]]) -> int:
         moving = dict(parts)
         zero = b.const(0)
         return b.select(b.args[i][0], moving.get(1, zero), moving.get(2, zero))
-    return b.total([scaled_partial(b, i, k, s) for k, s in parts])
+    total = b.total([scaled_partial(b, i, k, s) for k, s in parts])
+    # 1/(3 + exp(u)) saturates where exp(u) and its tangent overflow: 0 times that must be 0.
+    return b.guard(total) if op in OVERFLOWING else total
