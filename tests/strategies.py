@@ -52,7 +52,9 @@ def field_of(states, parameters, rhs, time=TIME) -> Field:
     table = {time: b.input("t", 0)}
     table |= {s: b.input("z", i) for i, s in enumerate(states)}
     table |= {s: b.input("p", i) for i, s in enumerate(parameters)}
-    return Field(b.freeze(build(b, rhs, table)), len(states), len(parameters))
+    return Field(
+        b.freeze(build(b, list(map(sp.sympify, rhs)), table)), len(states), len(parameters)
+    )
 
 
 # Every function is bounded or of slow growth, so that nested ones stay within double range.
@@ -117,7 +119,8 @@ def expressions(symbols, unary, binary, size: int = 6) -> st.SearchStrategy[sp.E
             options.append(st.builds(lambda f, u: f(u), st.sampled_from(unary), children))
         return st.one_of(options)
 
-    return st.recursive(leaves, extend, max_leaves=size)
+    found = st.recursive(leaves, extend, max_leaves=size).map(sp.sympify)
+    return found.filter(lambda e: not e.has(sp.zoo, sp.nan, sp.oo))
 
 
 @st.composite
@@ -127,7 +130,7 @@ def models(draw, unary=SMOOTH, binary=SMOOTH_PAIRS, n=(1, 3), m=(0, 3), size: in
     parameters = sp.symbols(f"k0:{draw(st.integers(*m))}", real=True)
     entries = expressions([*states, *parameters, TIME], unary, binary, size)
     rhs = draw(st.lists(entries, min_size=len(states), max_size=len(states)))
-    return Case(tuple(states), tuple(parameters), tuple(map(sp.sympify, rhs)))
+    return Case(tuple(states), tuple(parameters), tuple(rhs))
 
 
 def smooth_models(**options) -> st.SearchStrategy[Case]:
