@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from symode.codegen.compiled import CompiledModel
-from symode.codegen.reference import evaluate
 from symode.equations.equations import Equations
 from symode.equations.loss import LossLike
 from symode.equations.values import named, vector
@@ -79,6 +78,9 @@ def solve(
     )
     if not equations.observables:
         return solution
+    # Imported here: most solves have no observables, and its special functions load slowly.
+    from symode.codegen.reference import evaluate
+
     names, expressions = zip(*equations.observables, strict=True)
     graph = lift_expressions(equations, expressions)
     rows = evaluate(graph, solution.t, solution.z.T, values)

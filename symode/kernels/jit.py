@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 
 import numba
 import numba.extending
+from numba.core import event
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,14 +36,6 @@ def _cache_folder() -> Path:
     from symode.codegen.store import store_folder
 
     return store_folder().parent / "solvers" / STAMP
-
-
-def cache_is_warm() -> bool:
-    """Tell whether solvers compiled from these very sources are already on disk."""
-    try:
-        return any(_cache_folder().iterdir())
-    except OSError:
-        return False
 
 
 #: Full fastmath accepted a NaN step in a test; contraction (fused multiply-add) does not. Kernels
@@ -91,7 +84,33 @@ def by_type(position: int, table: dict[type, Callable[..., Any]]) -> Callable[[F
     return decorate
 
 
+class _Announcement(event.Listener):
+    """Say once, on stderr, that solvers are being compiled: it takes seconds, not for ever."""
+
+    def __init__(self) -> None:
+        self.kernels: set[int] = set()
+
+    def on_start(self, event: Any) -> None:
+        if id(event.data["dispatcher"]) in self.kernels:
+            self.kernels.clear()
+            print(
+                "symode: compiling its solvers for this machine, once after installation "
+                "(about 10 s) ...",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+# Numba triggers the event for what it compiles, not for what it finds in the cache.
+_announcement = _Announcement()
+event.register("numba:compile", _announcement)
+
+
 def _enable_cache(jitted: Any) -> None:
+    _announcement.kernels.add(id(jitted))
     previous = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = os.fspath(_cache_folder())
     try:

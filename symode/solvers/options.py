@@ -14,8 +14,9 @@ from symode.errors import OptionError
 from symode.solvers.methods import METHODS, get_method
 from symode.solvers.tableau import ExplicitTableau, RosenbrockTableau
 
-#: What ``solver="auto"`` means until stiffness is detected by the solver itself.
-DEFAULT_EXPLICIT = "tsit5"
+#: What ``solver="auto"`` means until stiffness is detected by the solver itself: the cheaper of
+#: the two at equal gradient error (Lotka-Volterra and a network of 20, benchmarks/methods.py).
+LOOSE_EXPLICIT, TIGHT_EXPLICIT, TIGHT = "tsit5", "vern7", 1e-5
 #: The method to name when an explicit one fails on a stiff problem.
 DEFAULT_STIFF = "rodas5p"
 
@@ -72,9 +73,11 @@ def make_options(
     """
     if not isinstance(solver, str):
         raise OptionError(f"solver must be a name, one of auto, {', '.join(METHODS)}; got {solver!r}.")
-    tableau = get_method(DEFAULT_EXPLICIT if solver.lower() == "auto" else solver)
     if not (isinstance(rtol, int | float) and 1e-14 <= rtol <= 0.1):
         raise OptionError(f"rtol must lie between 1e-14 and 0.1; got {rtol!r}.")
+    if solver.lower() == "auto":
+        solver = TIGHT_EXPLICIT if rtol < TIGHT else LOOSE_EXPLICIT
+    tableau = get_method(solver)
     if not (int(max_steps) == max_steps and max_steps > 0):
         raise OptionError(f"max_steps must be a positive whole number; got {max_steps!r}.")
     if not h_max > 0:
