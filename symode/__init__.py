@@ -31,7 +31,25 @@ _HOME = {
     "ModelError": "symode.errors",
 }
 
-__all__ = sorted(_HOME)
+__all__ = [
+    "BacksolveAdjoint",
+    "DiscreteAdjoint",
+    "DriftError",
+    "Equations",
+    "ForwardSensitivity",
+    "Gradient",
+    "GradientError",
+    "InterpolatingAdjoint",
+    "LeastSquares",
+    "Loss",
+    "Model",
+    "ModelError",
+    "ObservationGroup",
+    "Solution",
+    "SolverError",
+    "SymodeError",
+    "ValueAndGrad",
+]
 
 if TYPE_CHECKING:
     from symode.equations.equations import Equations

@@ -81,4 +81,4 @@ class DriftError(GradientError):
 
 
 class UnsupportedCombinationError(OptionError):
-    """This method cannot serve this solver, loss or argument; the message says why and what can."""
+    """The method cannot serve this solver, loss or argument; the message says why and what can."""

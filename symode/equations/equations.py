@@ -11,7 +11,7 @@ from symode.equations.checks import check_equations
 
 @dataclass(frozen=True)
 class Equations:
-    r"""The initial value problem :math:`\dot z = f(z, t, \theta)`, :math:`z(t_0) = z_0(\theta, t_0)`.
+    r"""The problem :math:`\dot z = f(z, t, \theta)`, :math:`z(t_0) = z_0(\theta, t_0)`.
 
     Parameters
     ----------

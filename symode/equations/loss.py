@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import sympy as sp
@@ -112,7 +112,10 @@ class Loss:
     def resolve(self, equations: Equations) -> Loss:
         """Return this loss, once its symbols are known to be the model's."""
         known = {*equations.states, *equations.parameters, equations.time}
-        parts = [("terminal", self.terminal, set()), ("running", self.running, set())]
+        parts: list[tuple[str, sp.Expr | None, set[sp.Symbol]]] = [
+            ("terminal", self.terminal, set()),
+            ("running", self.running, set()),
+        ]
         parts += [("observation", g.expression, set(g.data_symbols)) for g in self.groups]
         for where, expression, data in parts:
             if expression is None:
@@ -238,7 +241,9 @@ def resolve_observables(
     return tuple(result)
 
 
-def _group(observations: Mapping[float, Any] | Iterable[Any] | None) -> tuple[ObservationGroup, ...]:
+def _group(
+    observations: Mapping[float, Any] | Iterable[Any] | None,
+) -> tuple[ObservationGroup, ...]:
     if observations is None:
         return ()
     entries = observations.items() if isinstance(observations, Mapping) else observations
@@ -249,7 +254,7 @@ def _group(observations: Mapping[float, Any] | Iterable[Any] | None) -> tuple[Ob
             groups.append(entry)
             continue
         try:
-            time, expression = entry
+            time, expression = cast(tuple[float, Any], entry)
             by_expression.setdefault(sp.S(expression), []).append(float(time))
         except (TypeError, ValueError):
             raise LossError(

@@ -14,7 +14,7 @@ from symode.errors import SymodeError
 Floats = NDArray[np.float64]
 
 
-class Named(np.ndarray):  # type: ignore[type-arg]
+class Named(np.ndarray[Any, np.dtype[np.float64]]):
     """An array whose last axis has names; also indexed by name or symbol.
 
     Examples
@@ -123,5 +123,5 @@ def vector(
         )
     if not np.isfinite(array).all():
         where = np.flatnonzero(~np.isfinite(array.reshape(-1, len(names))).all(axis=0))
-        raise error(f"The {what} must be finite; {', '.join(names[i] for i in where)} is not.")
+        raise error(f"The {what} must be finite; {', '.join(names[int(i)] for i in where)} is not.")
     return array

@@ -67,6 +67,4 @@ def scipy_system(field: Field, theta: Floats) -> ScipySystem:
             kernels[prefix + name] = (signature, derive(part))
     compiled = CompiledModel(kernels, field.n_parameters)
     p = compiled.pack(theta)
-    return ScipySystem(
-        compiled, field, p, "", NativeFunctions(compiled, whole, p, "augmented_")
-    )
+    return ScipySystem(compiled, field, p, "", NativeFunctions(compiled, whole, p, "augmented_"))

@@ -25,7 +25,10 @@ def scipy_solver(name: str, rtol: float, atol: Any) -> BlackBox:
     """Return SciPy's ``solve_ivp`` with this method as a black box."""
 
     def solve(
-        fun: Callable[[float, Floats], Floats], span: tuple[float, float], y0: Floats, t_eval: Floats
+        fun: Callable[[float, Floats], Floats],
+        span: tuple[float, float],
+        y0: Floats,
+        t_eval: Floats,
     ) -> Any:
         from scipy.integrate import solve_ivp
 
@@ -69,16 +72,16 @@ def black_box_gradient(
             f"{type(method).__name__} needs the steps of the solver, which a black box does not "
             "show. Use BacksolveAdjoint() or ForwardSensitivity(), or one of symode's solvers."
         )
-    forward_mode = isinstance(method, ForwardSensitivity)
-    compiled = task.compile(["rhs", "jvp"] if forward_mode else ["rhs"], [] if forward_mode else ["rhs"])
+    backwards = method if isinstance(method, BacksolveAdjoint) else None
+    compiled = task.compile(["rhs"], ["rhs"]) if backwards else task.compile(["rhs", "jvp"])
     system = task.bind(compiled, False)
     p = compiled.pack(theta, system.p)
     y0 = compiled.call("initial", task.t0, np.zeros(task.n), p) if z0 is None else task.start(z0)
     table, gradient = task.loss_table(), task.gradient_arrays()
-    if forward_mode:
-        states = _forward_with_tangents(task, solver, compiled, p, y0)
-    else:
+    if backwards:
         states = _solve(solver, lambda t, y: compiled.call("rhs", t, y, p), task, y0)
+    else:
+        states = _forward_with_tangents(task, solver, compiled, p, y0)
     observations = native.make_observations(task.times, task.n)
     observations.y[:] = states[: task.times.size, : task.n]
     scratch = native.make_scratch(
@@ -88,12 +91,12 @@ def black_box_gradient(
     scratch.clock[kt.T] = task.t1
     _close(task, system, observations, table, scratch, gradient, None)
     stats: dict[str, object] = {"method": method.name, "solver": "black box"}
-    if forward_mode:
+    if backwards is None:
         _contract(task, states, table, gradient)
     else:
         drift = _backward(task, solver, compiled, p, states, y0, table, gradient)
         stats["drift"] = drift
-        if not drift <= DRIFT_LIMIT and method.on_drift == "raise":
+        if not drift <= DRIFT_LIMIT and backwards.on_drift == "raise":
             raise DriftError(
                 f"The state integrated backwards by this solver differs from its forward solution "
                 f"by {drift:.3g} times the tolerance (rtol={task.options.rtol:g}; limit "

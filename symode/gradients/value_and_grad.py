@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -187,7 +187,7 @@ class ValueAndGrad:
         self, theta: Any = None, z0: Any = None, t0: float | None = None, t1: float | None = None
     ) -> Floats:
         """Return the flat vector of these values, by name or in order, in the order of ``wrt``."""
-        parts = {
+        parts: dict[str, Callable[[], Floats]] = {
             "theta": lambda: self._parameters(theta),
             "z0": lambda: self._initial(z0, batch=True).ravel(),
             "t0": lambda: np.array([self.task.t0 if t0 is None else float(t0)]),
@@ -378,5 +378,3 @@ class ValueAndGrad:
         """Restore; runners are made on first use."""
         self.__dict__.update(state)
         self._local = threading.local()
-
-

@@ -119,9 +119,7 @@ def gradient(
             raise OptionError("A batch of z0 needs one of symode's solvers; got a black box.")
         task = make_task(equations, loss, (t0, t1), from_initial=z0 is None, **options)
         if isinstance(solver, str):
-            box = scipy_solver(
-                solver.removeprefix("scipy:"), task.options.rtol, task.options.atol
-            )
+            box = scipy_solver(solver.removeprefix("scipy:"), task.options.rtol, task.options.atol)
         else:
             box = solver
         chosen = BacksolveAdjoint() if method == "auto" else get_gradient_method(method)

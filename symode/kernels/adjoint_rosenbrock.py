@@ -6,8 +6,8 @@ With W the matrix of the step and :math:`\mu_i = W^{-\top} \bar U_i`, each stage
           \bar U_j \mathrel{+}= a_{ij} \bar Z_i + \tfrac{C_{ij}}{h} \mu_i
 
 and the dependence of J and f_t on z and theta is collected over all stages in
-:math:`G = \sum_i \mu_i U_i^\top` on the pattern of J and :math:`w = h \sum_i d_i \mu_i`: one call of
-the second-order kernel a step.
+:math:`G = \sum_i \mu_i U_i^\top` on the pattern of J and :math:`w = h \sum_i d_i \mu_i`: one call
+of the second-order kernel a step.
 """
 
 from __future__ import annotations
@@ -93,9 +93,7 @@ def adjoint_rosenbrock(
                 if w != 0.0:
                     for i in range(n):
                         scratch.stage[i] += w * u[j, i]
-            moved = pull(
-                system, t + method.c[s] * h, scratch.stage, 0, s, scratch, theta
-            )
+            moved = pull(system, t + method.c[s] * h, scratch.stage, 0, s, scratch, theta)
             if not moved:
                 continue
             for i in range(n):

@@ -34,29 +34,24 @@ def _codegen(n_arrays: int) -> Any:
     return codegen
 
 
-def _signature(typing_args: tuple[Any, ...]) -> Any:
-    return types.void(*typing_args)
+def _signature(arrays: tuple[Any, ...]) -> Any:
+    pairs = [part for array in arrays for part in (array, types.intp)]
+    return types.void(types.int64, types.float64, *pairs)
 
 
 @intrinsic
-def call_field(typingctx, address, t, z, zo, p, po, work, wo, out, oo):  # type: ignore[no-untyped-def]
+def call_field(
+    typingctx: Any, address: Any, t: Any, z: Any, zo: Any, p: Any, po: Any, work: Any, wo: Any,
+    out: Any, oo: Any,
+) -> Any:  # fmt: skip
     """Call ``field(t, z, p, work, out)`` at an address; each array starts at its offset."""
-    pair = lambda a: (a, types.intp)  # noqa: E731
-    arguments = (types.int64, types.float64, *pair(z), *pair(p), *pair(work), *pair(out))
-    return _signature(arguments), _codegen(4)
+    return _signature((z, p, work, out)), _codegen(4)
 
 
 @intrinsic
-def call_product(typingctx, address, t, z, zo, p, po, v, vo, work, wo, out, oo):  # type: ignore[no-untyped-def]
+def call_product(
+    typingctx: Any, address: Any, t: Any, z: Any, zo: Any, p: Any, po: Any, v: Any, vo: Any,
+    work: Any, wo: Any, out: Any, oo: Any,
+) -> Any:  # fmt: skip
     """Call ``product(t, z, p, v, work, out)`` at an address; each array starts at its offset."""
-    pair = lambda a: (a, types.intp)  # noqa: E731
-    arguments = (
-        types.int64,
-        types.float64,
-        *pair(z),
-        *pair(p),
-        *pair(v),
-        *pair(work),
-        *pair(out),
-    )
-    return _signature(arguments), _codegen(5)
+    return _signature((z, p, v, work, out)), _codegen(5)

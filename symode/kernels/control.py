@@ -18,7 +18,7 @@ BETA = 0.04
 @inline
 def scale_of(control: Control, i: int, size: float, peak: float) -> float:
     """Return the error allowed in component i, in the units of the state."""
-    return control.atol[i] + control.rtol * max(size, control.floor[i] * peak)  # type: ignore[no-any-return]
+    return float(control.atol[i] + control.rtol * max(size, control.floor[i] * peak))
 
 
 @inline
@@ -82,12 +82,18 @@ def step_factor(method: Method, error: float, log_previous: float) -> float:
     beta = memory_of_control(method)
     exponent = 0.75 * beta - 1.0 / method.order
     factor = SAFETY * math.exp(exponent * math.log(error) + beta * log_previous)
-    return min(GROW, max(SHRINK, factor))  # type: ignore[no-any-return]
+    return min(GROW, max(SHRINK, factor))
 
 
 @inline
 def first_step(
-    method: Method, control: Control, span: float, f0: Floats, f1: Floats, scratch: Scratch, h0: float
+    method: Method,
+    control: Control,
+    span: float,
+    f0: Floats,
+    f1: Floats,
+    scratch: Scratch,
+    h0: float,
 ) -> float:
     """Return the first step size from f at t and at t + h0 (Hairer et al. 1993, II.4)."""
     d1, d2, counted = 0.0, 0.0, 0
@@ -104,11 +110,8 @@ def first_step(
         return min(span, h0)
     d1, d2 = math.sqrt(d1 / counted), math.sqrt(d2 / counted) / h0
     top = max(d1, d2)
-    if top <= 1e-15:
-        h1 = max(1e-6 * span, h0 * 1e-3)
-    else:
-        h1 = (0.01 / top) ** (1.0 / method.order)
-    return min(100.0 * h0, h1, span)  # type: ignore[no-any-return]
+    h1 = max(1e-6 * span, h0 * 1e-3) if top <= 1e-15 else (0.01 / top) ** (1.0 / method.order)
+    return min(100.0 * h0, h1, span)
 
 
 @inline
@@ -125,4 +128,4 @@ def rough_step(control: Control, span: float, f0: Floats, scratch: Scratch) -> f
         d1 += (f0[i] / scale) ** 2
     if d0 < 1e-10 or d1 < 1e-10:
         return 1e-6 * span
-    return min(0.01 * math.sqrt(d0 / d1), span)  # type: ignore[no-any-return]
+    return min(0.01 * math.sqrt(d0 / d1), span)

@@ -129,5 +129,3 @@ def sample(
             for l in range(method.n_dense):  # noqa: E741
                 total += weights[l] * store_k[i, l, j]
             z_out[row, j] = total
-
-

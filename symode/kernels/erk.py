@@ -6,13 +6,14 @@ from symode.kernels.jit import inline
 from symode.kernels.rhs import evaluate
 from symode.kernels.types import Erk, Floats, Scratch, System
 
-
 #: Number of states below which loops over stages go inside.
 SMALL = 8
 
 
 @inline
-def combine(y: Floats, h: float, a: Floats, row: int, n_stages: int, k: Floats, out: Floats) -> None:
+def combine(
+    y: Floats, h: float, a: Floats, row: int, n_stages: int, k: Floats, out: Floats
+) -> None:
     """Write y + h * sum_s a[row, s] * k[s] into out."""
     n = y.size
     if n < SMALL:
@@ -58,9 +59,7 @@ def step_erk(
     last = method.n_stages - 1 if method.fsal else method.n_stages
     for s in range(1, last):
         combine(scratch.y, h, method.a, s, s, k, scratch.stage)
-        evaluate(
-            system, t + method.c[s] * h, scratch.stage, scratch, k, s
-        )
+        evaluate(system, t + method.c[s] * h, scratch.stage, scratch, k, s)
     if method.fsal:
         combine(scratch.y, h, method.a, last, last, k, scratch.new)
         evaluate(system, t + h, scratch.new, scratch, k, last)

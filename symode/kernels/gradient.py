@@ -25,7 +25,6 @@ from symode.kernels.types import (
     NEXT_OBS,
     PHASE,
     STEPS,
-    T,
     T_END,
     Control,
     Erk,
@@ -38,6 +37,7 @@ from symode.kernels.types import (
     Scratch,
     Store,
     System,
+    T,
 )
 from symode.status import SUCCESS
 
@@ -66,9 +66,7 @@ def begin(
             system.address[HOIST], 0.0, z0, 0, system.p, 0, scratch.work, 0, system.p, system.m
         )
     if from_initial:
-        call_field(
-            system.address[INITIAL], t0, z0, 0, system.p, 0, scratch.work, 0, scratch.y, 0
-        )
+        call_field(system.address[INITIAL], t0, z0, 0, system.p, 0, scratch.work, 0, scratch.y, 0)
     else:
         for i in range(system.n):
             scratch.y[i] = z0[i]
@@ -81,7 +79,7 @@ def begin(
     scratch.clock[T_END] = t1
 
 
-@by_type(0, {Erk: adjoint_erk.py_func, Rosenbrock: adjoint_rosenbrock.py_func})
+@by_type(0, {Erk: adjoint_erk, Rosenbrock: adjoint_rosenbrock})
 def adjoint_steps(
     method: Method,
     system: System,
@@ -118,9 +116,7 @@ def discrete_gradient(
         begin(system, loss, observations, scratch, z0, t0, t1, from_initial)
         count[PHASE] = FORWARD
     if count[PHASE] == FORWARD:
-        status = advance(
-            method, system, control, store, observations, scratch, budget
-        )
+        status = advance(method, system, control, store, observations, scratch, budget)
         if status != SUCCESS:
             return status
         evaluate_loss(system, observations, loss, scratch, gradient)
@@ -130,9 +126,7 @@ def discrete_gradient(
         count[NEXT_OBS] = observations.t.size
         count[PHASE] = BACKWARD
     if count[PHASE] == BACKWARD:
-        status = adjoint_steps(
-            method, system, store, observations, loss, scratch, gradient, budget
-        )
+        status = adjoint_steps(method, system, store, observations, loss, scratch, gradient, budget)
         if status != SUCCESS:
             return status
         finish(system, loss, t0, z0, scratch, gradient, from_initial)
@@ -206,9 +200,7 @@ def continuous_backward(
     n, clock, count = z0.size, scratch.clock, scratch.count
     y = scratch.y
     while True:
-        status = advance(
-            method, system, control, none, observations, scratch, budget
-        )
+        status = advance(method, system, control, none, observations, scratch, budget)
         if status != SUCCESS:
             return status
         o = count[LEFT] - 1
@@ -259,5 +251,3 @@ def close_gradient(
 ) -> None:
     """Close the gradient at t0, see `finish`."""
     finish(system, loss, t0, z0, scratch, gradient, from_initial)
-
-

@@ -68,23 +68,21 @@ def by_type(position: int, table: dict[type, Callable[..., Any]]) -> Callable[[F
     """
 
     def decorate(stub: F) -> F:
-        names = list(inspect.signature(stub).parameters)
-
         def choose(*arguments: Any) -> Any:
-            return table[arguments[position].instance_class]
+            chosen = table[arguments[position].instance_class]
+            return getattr(chosen, "py_func", chosen)
 
         # Numba compares signatures by name, so the chooser takes the stub's own.
         choose.__signature__ = inspect.signature(stub)  # type: ignore[attr-defined]
-        assert len(names) > position
-        numba.extending.overload(
-            stub, strict=False, jit_options={**OPTIONS, "forceinline": True}
-        )(choose)
+        numba.extending.overload(stub, strict=False, jit_options={**OPTIONS, "forceinline": True})(
+            choose
+        )
         return stub
 
     return decorate
 
 
-class _Announcement(event.Listener):
+class _Announcement(event.Listener):  # type: ignore[misc]
     """Say once, on stderr, that solvers are being compiled: it takes seconds, not for ever."""
 
     def __init__(self) -> None:

@@ -17,7 +17,6 @@ from symode.kernels.rosenbrock import step_rosenbrock
 from symode.kernels.types import (
     ERR,
     FSAL_READY,
-    H,
     H_TRIED,
     JUST_REJECTED,
     NEXT_OBS,
@@ -26,16 +25,17 @@ from symode.kernels.types import (
     STARTED,
     STEPS,
     STORED,
-    T,
     T_END,
     Control,
     Erk,
+    H,
     Method,
     Observations,
     Rosenbrock,
     Scratch,
     Store,
     System,
+    T,
 )
 from symode.status import (
     BLOW_UP,
@@ -60,17 +60,19 @@ def _take_erk(method: Erk, system: System, t: float, h: float, scratch: Scratch)
     return True
 
 
-@by_type(0, {Erk: _take_erk, Rosenbrock: step_rosenbrock.py_func})
+@by_type(0, {Erk: _take_erk, Rosenbrock: step_rosenbrock})
 def take_step(method: Method, system: System, t: float, h: float, scratch: Scratch) -> bool:
     """Try one step of size h: stages and scratch.new; return whether its matrix was regular."""
     raise NotImplementedError
 
 
-def _complete_none(method: Rosenbrock, system: System, t: float, h: float, scratch: Scratch) -> None:
+def _complete_none(
+    method: Rosenbrock, system: System, t: float, h: float, scratch: Scratch
+) -> None:
     pass
 
 
-@by_type(0, {Erk: complete_stages.py_func, Rosenbrock: _complete_none})
+@by_type(0, {Erk: complete_stages, Rosenbrock: _complete_none})
 def complete_step(method: Method, system: System, t: float, h: float, scratch: Scratch) -> None:
     """Make the stages that only the interpolant needs."""
     raise NotImplementedError
@@ -296,5 +298,3 @@ def keep_step(
         for j in range(n):
             store.k[i, l, j] = scratch.k[l, j]
     scratch.count[STORED] = i + 1
-
-

@@ -11,7 +11,6 @@ from symode.kernels.types import (
     INITIAL_VJP,
     OBSERVE,
     RHS,
-    T,
     TERMINAL,
     VALUE,
     Floats,
@@ -20,6 +19,7 @@ from symode.kernels.types import (
     Observations,
     Scratch,
     System,
+    T,
 )
 
 
@@ -45,9 +45,7 @@ def evaluate_loss(
     lam[:] = 0.0
     theta[:] = 0.0
     if system.address[TERMINAL] != 0:
-        call_field(
-            system.address[TERMINAL], t1, scratch.y, 0, system.p, 0, scratch.work, 0, out, 0
-        )
+        call_field(system.address[TERMINAL], t1, scratch.y, 0, system.p, 0, scratch.work, 0, out, 0)
         scalars[VALUE] = out[0]
         for i in range(n):
             lam[i] = out[1 + i]
@@ -87,7 +85,9 @@ def evaluate_loss(
                 lam[i] += out[1 + i]
             loss.times[k] = 0.0
         else:
-            call_field(system.address[RHS], t, observations.y, row, system.p, 0, scratch.work, 0, f, 0)
+            call_field(
+                system.address[RHS], t, observations.y, row, system.p, 0, scratch.work, 0, f, 0
+            )
             for i in range(n):
                 loss.times[k] += loss.seeds[k, i] * f[i]
     call_field(system.address[RHS], t1, scratch.y, 0, system.p, 0, scratch.work, 0, f, 0)

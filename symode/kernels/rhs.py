@@ -57,9 +57,7 @@ def _tangents(
 
 
 @inline
-def push(
-    system: System, t: float, z: Floats, scratch: Scratch, k_out: Floats, offset: int
-) -> None:
+def push(system: System, t: float, z: Floats, scratch: Scratch, k_out: Floats, offset: int) -> None:
     """Write the Jacobian-vector product along scratch.v."""
     call_product(
         system.address[JVP],
@@ -104,10 +102,10 @@ def _adjoint(
 @by_type(
     0,
     {
-        Field: evaluate_field.py_func,
-        Tangents: _tangents.py_func,
-        ErkAdjoint: _adjoint.py_func,
-        RosenbrockAdjoint: _adjoint.py_func,
+        Field: evaluate_field,
+        Tangents: _tangents,
+        ErkAdjoint: _adjoint,
+        RosenbrockAdjoint: _adjoint,
     },
 )
 def evaluate(

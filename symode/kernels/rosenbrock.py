@@ -1,8 +1,10 @@
 r"""One step of a Rosenbrock method, in the variables of the W-transformed form.
 
 .. math::
-    \left(\tfrac{1}{h\gamma} I - J\right) U_i = g\Bigl(t + \alpha_i h, y + \sum_{j<i} a_{ij} U_j\Bigr)
-        + \sum_{j<i} \tfrac{C_{ij}}{h} U_j + h\,d_i\, g_t, \qquad y^+ = y + \sum_i m_i U_i
+    \left(\tfrac{1}{h\gamma} I - J\right) U_i &=
+        g\Bigl(t + \alpha_i h, y + \sum_{j<i} a_{ij} U_j\Bigr)
+        + \sum_{j<i} \tfrac{C_{ij}}{h} U_j + h\,d_i\, g_t \\
+    y^+ &= y + \sum_i m_i U_i
 
 Hairer & Wanner (1996), *Solving ODEs II*, eq. IV.7.25. The three kinds of state share one matrix:
 tangents obey the same step differentiated (with the derivative of J along the tangent), and the
@@ -85,7 +87,9 @@ def _open_field(method: Rosenbrock, system: System, t: float, h: float, scratch:
     return form_matrix(system, 1.0 / (h * method.gamma), -1.0, scratch)
 
 
-def _open_adjoint(method: Rosenbrock, system: Adjoint, t: float, h: float, scratch: Scratch) -> bool:
+def _open_adjoint(
+    method: Rosenbrock, system: Adjoint, t: float, h: float, scratch: Scratch
+) -> bool:
     # g_t = -(dJ/dt)^T lam and its parameter part: the second-order kernel along zdot.
     n, nnz, y = system.n, system.rows.size, scratch.y
     step, s = trajectory_at(t, system, scratch)
@@ -142,7 +146,9 @@ def slope(system: System, t: float, scratch: Scratch, i: int) -> int:
     raise NotImplementedError
 
 
-def _solve_field(method: Rosenbrock, system: System, t: float, h: float, scratch: Scratch, i: int) -> None:
+def _solve_field(
+    method: Rosenbrock, system: System, t: float, h: float, scratch: Scratch, i: int
+) -> None:
     lu.solve(scratch.lu, scratch.pivots, system.n, scratch.k, i, 0)
 
 

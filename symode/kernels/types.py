@@ -201,7 +201,7 @@ class Scratch(NamedTuple):
     """Memory of one solve. Nothing here outlives it but the state and the counters."""
 
     clock: Floats
-    count: Ints
+    count: Ints  # type: ignore[assignment]  # hides tuple.count, which nobody needs
     y: Floats  # (N,) current state
     new: Floats  # (N,)
     stage: Floats  # (N,)

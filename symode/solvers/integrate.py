@@ -80,9 +80,14 @@ class Forward:
 
         return self.driver.run(
             lambda budget: advance(
-                self.method, self.system, self.control, self.store, self.observations,
-                self.scratch, budget,
-            )  # fmt: skip
+                self.method,
+                self.system,
+                self.control,
+                self.store,
+                self.observations,
+                self.scratch,
+                budget,
+            )
         )
 
     @property

@@ -79,7 +79,14 @@ def make_field(
     return kt.Field(n, compiled.n_parameters, address, p, rows, cols)
 
 
-_SLOTS = {kt.RHS: "rhs", kt.VJP: "vjp", kt.JVP: "jvp", kt.JAC: "jac", kt.SECOND: "second", kt.DJAC: "djac"}
+_SLOTS = {
+    kt.RHS: "rhs",
+    kt.VJP: "vjp",
+    kt.JVP: "jvp",
+    kt.JAC: "jac",
+    kt.SECOND: "second",
+    kt.DJAC: "djac",
+}
 _SHARED = {
     kt.HOIST: "hoist",
     kt.INITIAL: "initial",
@@ -207,5 +214,3 @@ class Driver:
                 self.on_full()
             else:
                 return int(status)
-
-

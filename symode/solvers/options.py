@@ -72,7 +72,9 @@ def make_options(
     [1e-09, 1e-06]
     """
     if not isinstance(solver, str):
-        raise OptionError(f"solver must be a name, one of auto, {', '.join(METHODS)}; got {solver!r}.")
+        raise OptionError(
+            f"solver must be a name, one of auto, {', '.join(METHODS)}; got {solver!r}."
+        )
     if not (isinstance(rtol, int | float) and 1e-14 <= rtol <= 0.1):
         raise OptionError(f"rtol must lie between 1e-14 and 0.1; got {rtol!r}.")
     if solver.lower() == "auto":

@@ -34,8 +34,10 @@ class Stats:
     @classmethod
     def of(cls, solver: str, count: NDArray[np.int64], seconds: float) -> Stats:
         """Return the statistics held by a kernel's counters."""
-        places = (kt.STEPS, kt.REJECTED, kt.NFEV, kt.NJEV, kt.NLU)
-        return cls(solver, *(int(count[i]) for i in places), seconds)
+        steps, rejected, nfev, njev, nlu = (
+            int(count[i]) for i in (kt.STEPS, kt.REJECTED, kt.NFEV, kt.NJEV, kt.NLU)
+        )
+        return cls(solver, steps, rejected, nfev, njev, nlu, seconds)
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,9 +22,7 @@ def lift_field(equations: Equations, running: sp.Expr | None = None) -> Field:
     (:math:`-\partial c/\partial z` and so on), since the adjoint of :math:`J_c` is 1 throughout.
     """
     expressions = equations.rhs if running is None else (*equations.rhs, running)
-    return Field(
-        lift_expressions(equations, expressions), len(expressions), equations.n_parameters
-    )
+    return Field(lift_expressions(equations, expressions), len(expressions), equations.n_parameters)
 
 
 def lift_expressions(

@@ -39,7 +39,9 @@ def get_gradient_method(method: str | GradientMethod) -> GradientMethod:
         raise OptionError(f"There is no gradient method {method!r}. Choose auto, {names}.")
     if isinstance(method, GradientMethod):
         return method
-    raise OptionError(f"method must be a name or a gradient method such as DiscreteAdjoint(); got {method!r}.")
+    raise OptionError(
+        f"method must be a name or a gradient method such as DiscreteAdjoint(); got {method!r}."
+    )
 
 
 __all__ = [

@@ -111,7 +111,7 @@ class BacksolveRunner(Runner):
         forward.reset(y0, task.t0, task.t1)
         status = forward.run()
         if status != SUCCESS:
-            raise failed_forward(task, forward, self.compiled, status)
+            raise failed_forward(task, forward, status)
         loss_value(self.system, forward.observations, self.table, forward.scratch, self.gradient)
         y1 = np.concatenate([forward.scratch.y, self.gradient.lam, np.zeros(task.m)])
         states = task.equations.n_states

@@ -12,7 +12,7 @@ from symode.codegen.compiled import CompiledModel
 from symode.errors import GradientError, SolverError
 from symode.gradients.task import Outcome, Task, outcome
 from symode.kernels import types as kt
-from symode.solvers.integrate import Forward, solver_error
+from symode.solvers.integrate import Forward, JacobianFunction, solver_error
 from symode.status import SENTENCES
 
 Floats = NDArray[np.float64]
@@ -88,24 +88,24 @@ def make_forward(
     )
 
 
-def begin(task: Task, forward: Forward, compiled: CompiledModel, theta: Floats, z0: Floats | None) -> Floats:
-    """Bind theta, find z0, reset the forward pass; return the state at t0 (length n)."""
+def begin(
+    task: Task, forward: Forward, compiled: CompiledModel, theta: Floats, z0: Floats | None
+) -> Floats:
+    """Bind theta and return the state at t0 (length n)."""
     p = compiled.pack(theta, forward.system.p)
     if z0 is None:
-        y0 = compiled.call("initial", task.t0, np.zeros(task.n), p)
-    else:
-        y0 = task.start(z0)
-    return y0
+        return compiled.call("initial", task.t0, np.zeros(task.n), p)
+    return task.start(z0)
 
 
-def failed_forward(task: Task, forward: Forward, compiled: CompiledModel, status: int) -> SolverError:
+def failed_forward(task: Task, forward: Forward, status: int) -> SolverError:
     """Return the error of a forward pass that did not reach its end."""
     return solver_error(
         status, task.equations.state_names, forward, jacobian_function(task, forward.system.p)
     )
 
 
-def jacobian_function(task: Task, p: Floats):  # type: ignore[no-untyped-def]
+def jacobian_function(task: Task, p: Floats) -> JacobianFunction:
     """Return ∂f/∂z as a function of (t, z), compiled when first called."""
 
     def jacobian(t: float, z: Floats) -> Floats:

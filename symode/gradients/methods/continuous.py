@@ -57,9 +57,20 @@ def run_backward(
     driver = native.Driver()
     status = driver.run(
         lambda budget: continuous_backward(
-            forward.method, system, control, forward.observations, table, scratch, none,
-            z_offset, task.t0, z0, allowed, gradient, budget,
-        )  # fmt: skip
+            forward.method,
+            system,
+            control,
+            forward.observations,
+            table,
+            scratch,
+            none,
+            z_offset,
+            task.t0,
+            z0,
+            allowed,
+            gradient,
+            budget,
+        )
     )
     n = task.n
     gradient.lam[:] = scratch.y[z_offset : z_offset + n]

@@ -85,14 +85,24 @@ class DiscreteRunner(Runner):
         forward.scratch.clock[kt.H_TRIED] = np.nan
         status = forward.driver.run(
             lambda budget: discrete_gradient(
-                forward.method, self.system, forward.control, forward.store, forward.observations,
-                self.table, forward.scratch, self.gradient, self.z0, task.t0, task.t1,
-                from_initial, budget,
-            )  # fmt: skip
+                forward.method,
+                self.system,
+                forward.control,
+                forward.store,
+                forward.observations,
+                self.table,
+                forward.scratch,
+                self.gradient,
+                self.z0,
+                task.t0,
+                task.t1,
+                from_initial,
+                budget,
+            )
         )
         if status != SUCCESS:
             if count[kt.PHASE] == 1:
-                raise failed_forward(task, forward, self.compiled, status)
+                raise failed_forward(task, forward, status)
             raise failed_backward(task, forward.scratch, status, "Tighten the tolerances.")
         check_finite(task, self.gradient)
 

@@ -82,13 +82,12 @@ class InterpolatingRunner(Runner):
         forward.reset(y0, task.t0, task.t1)
         status = forward.run()
         if status != SUCCESS:
-            raise failed_forward(task, forward, self.compiled, status)
+            raise failed_forward(task, forward, status)
         loss_value(self.system, forward.observations, self.table, forward.scratch, self.gradient)
-        kind = kt.RosenbrockAdjoint if task.options.is_stiff else kt.ErkAdjoint
         steps = int(forward.scratch.count[kt.STORED])
         self.backward: Stats | None = None
         if steps:
-            adjoint = kind(*self.system, forward.method, forward.store, steps)
+            adjoint = adjoint_system(self.system, forward.method, forward.store, steps)
             y1 = np.concatenate([self.gradient.lam, np.zeros(task.m)])
             status, self.backward = run_backward(
                 task, forward, adjoint, self.control, self.scratch, self.gradient, self.table,
@@ -113,3 +112,12 @@ class InterpolatingRunner(Runner):
             "forward": self.forward.stats,
             "backward": self.backward,
         }
+
+
+def adjoint_system(
+    system: kt.Field, method: kt.Method, store: kt.Store, steps: int
+) -> kt.ErkAdjoint | kt.RosenbrockAdjoint:
+    """Return the adjoint equation along the stored trajectory of a method."""
+    if isinstance(method, kt.Rosenbrock):
+        return kt.RosenbrockAdjoint(*system, method, store, steps)
+    return kt.ErkAdjoint(*system, method, store, steps)

@@ -90,7 +90,7 @@ class SensitivityRunner(Runner):
         forward.reset(np.concatenate([y0, start.ravel()]), task.t0, task.t1)
         status = forward.run()
         if status != SUCCESS:
-            raise failed_forward(task, forward, self.compiled, status)
+            raise failed_forward(task, forward, status)
         return y0
 
     def tangents(self) -> Floats:
@@ -113,9 +113,7 @@ class SensitivityRunner(Runner):
         gradient.lam[: task.equations.n_states] = total[task.m :]
         # The adjoint of the running cost's integral is 1 at all times.
         gradient.lam[task.equations.n_states :] = 1.0
-        close_gradient(
-            self.system, self.table, task.t0, y0, forward.scratch, gradient, z0 is None
-        )
+        close_gradient(self.system, self.table, task.t0, y0, forward.scratch, gradient, z0 is None)
         check_finite(task, gradient)
 
     def stats(self) -> dict[str, object]:
