@@ -104,7 +104,7 @@ def _parse(arguments):
     add("--peers", nargs="*", default=list(PEERS), choices=PEERS, metavar="NAME",
         help=f"among {', '.join(PEERS)}")  # fmt: skip
     add("--tolerance", nargs="+", default=["A", "B"], choices=list(TOLERANCES),
-        help="rows of the first table; A: rtol 1e-6, atol 1e-9; B: rtol 1e-8, atol 1e-10")  # fmt: skip
+        help="A: rtol 1e-6, atol 1e-9; B: rtol 1e-8, atol 1e-10")  # fmt: skip
     add("--configurations", nargs="+", default=[], metavar="WHO:CONFIGURATION",
         help="try these instead of the best known, e.g. symode:tsit5-DiscreteAdjoint")  # fmt: skip
     add("--all", action="store_true", help="try every configuration of everybody (slow)")

@@ -40,7 +40,7 @@ CONFIGURATIONS = (
 # The configurations that lead the work-precision diagram of each workload, as measured.
 BEST = {
     "lotka_volterra": ("augmented-adams_functional-jit",),
-    "network_20": ("augmented-bdf_functional-jit", "augmented-adams_functional-jit"),
+    "network_20": ("augmented-bdf_functional-jit",),
     "robertson": ("augmented-bdf-jit",),
     "hires": ("augmented-bdf-jit",),
     "brusselator_40": ("adjoint-bdf-jit",),

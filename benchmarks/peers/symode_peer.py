@@ -26,12 +26,12 @@ CONFIGURATIONS = (
 )
 # The configurations that lead the work-precision diagram of each workload, as measured.
 BEST = {
-    "lotka_volterra": ("auto-auto", "dop853-DiscreteAdjoint"),
-    "network_20": ("auto-auto", "dop853-DiscreteAdjoint"),
+    "lotka_volterra": ("auto-auto", "dop853-DiscreteAdjoint", "tsit5-DiscreteAdjoint"),
+    "network_20": ("auto-auto", "tsit5-DiscreteAdjoint"),
     "robertson": ("rodas5p-auto",),
     "hires": ("rodas5p-auto",),
-    "brusselator_40": ("rodas5p-auto", "dop853-DiscreteAdjoint"),
-    "brusselator_200": ("rodas5p-auto", "dop853-DiscreteAdjoint"),
+    "brusselator_40": ("auto-auto", "tsit5-DiscreteAdjoint"),
+    "brusselator_200": ("rodas5p-auto", "tsit5-DiscreteAdjoint"),
 }
 
 
