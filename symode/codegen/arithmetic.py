@@ -100,7 +100,8 @@ _FLOAT_OPERATIONS: Final[dict[str, Operation]] = {
     "erf": special.erf,
     "erfc": special.erfc,
     "gamma": _gamma,
-    "loggamma": special.gammaln,
+    # As in C, whose limit at minus infinity differs from SciPy's.
+    "loggamma": lambda x: np.where(np.isinf(x), np.inf, special.gammaln(x)),
     "abs": np.abs,
     "floor": np.floor,
     "max": np.maximum,
@@ -152,7 +153,8 @@ def _first_order(value: Operation, slope: Operation) -> Operation:
 
 def _complex_exp(x: Any) -> Any:
     # An overflow times the phase would be inf + inf*i, whose reciprocal is NaN in NumPy.
-    return np.where(x.real > 709.0, np.exp(x.real) + 0j, np.exp(x))
+    size = np.exp(x.real)
+    return np.where(np.isinf(size), size + 0j, np.exp(x))
 
 
 def _complex_pow(x: Any, y: Any) -> Any:

@@ -6,12 +6,13 @@ import ctypes
 import hashlib
 from collections.abc import Mapping
 from functools import cache, lru_cache
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from symode.codegen.llvm import EMITTER_VERSION, emit_module, symbol
+from symode.codegen.llvm import emit_module, symbol
 from symode.codegen.program import make_bundle
 from symode.codegen.store import Entry, load_entry, save_entry
 from symode.symbolic.graph import Graph
@@ -146,8 +147,20 @@ def _target() -> tuple[Any, str]:
     return machine, identity
 
 
+@lru_cache(maxsize=1)
+def _emitter() -> str:
+    """Return a hash of the sources that turn graphs into machine code.
+
+    A version number would have to be raised by hand with every change of the emitted text.
+    """
+    sha = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        sha.update(path.read_bytes())
+    return sha.hexdigest()
+
+
 def _key(kernels: Mapping[str, tuple[str, Graph]], n_parameters: int) -> str:
-    sha = hashlib.sha256(f"{EMITTER_VERSION}|{_target()[1]}|{n_parameters}".encode())
+    sha = hashlib.sha256(f"{_emitter()}|{_target()[1]}|{n_parameters}".encode())
     for name, (signature, graph) in kernels.items():
         sha.update(f"|{name}|{signature}|{graph.digest}".encode())
     return sha.hexdigest()

@@ -16,8 +16,6 @@ from symode.codegen.program import FIELD, PRODUCT, Program, make_program, to_flo
 from symode.codegen.special import polygamma_graph
 from symode.symbolic.graph import BOOLEAN, LEAVES, Payload
 
-#: Part of every store key: change it with any change of the emitted text.
-EMITTER_VERSION: Final = "2"
 #: Operations per emitted function. Kernels up to twice this stay whole.
 CHUNK: Final = 400
 

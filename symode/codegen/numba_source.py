@@ -288,7 +288,7 @@ def _entry(program: Program) -> Any:
         if op == "polygamma":
             scope[f"polygamma_{payload}"] = _jitted_polygamma(payload)
     function = _compiled(source(program), _identifier(program.name), scope)
-    array = types.CPointer(types.float64)  # type: ignore[no-untyped-call]
+    array = types.CPointer(types.float64)
     if program.signature == PRODUCT:
 
         def product(t, z, p, v, work, out):  # type: ignore[no-untyped-def]

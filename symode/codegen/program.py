@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
-from symode.symbolic.graph import LEAVES, Builder, Graph, Payload
+from symode.symbolic.graph import BOOLEAN, LEAVES, Builder, Graph, Payload
 
 FIELD: Final = "field"
 PRODUCT: Final = "product"
@@ -165,14 +165,18 @@ def _hoistable(b: Builder, roots: list[int]) -> list[int]:
             constant.append(payload[0] == "p")
         else:
             constant.append(all(constant[a] for a in args))
-    used: dict[int, None] = {}
+    # A sign or a truth value costs less than the load that would replace it: its users keep it,
+    # and what it rests on is hoisted instead.
+    cheap = BOOLEAN | {"neg"}
+    used = {i for i in roots if constant[i]}
     for i, args in enumerate(b.args):
         if not constant[i]:
-            used.update(dict.fromkeys(a for a in args if constant[a]))
-    used.update(dict.fromkeys(i for i in roots if constant[i]))
-    # A sign or a truth value costs less than the load that would replace it.
-    cheap = LEAVES | {"neg", "lt", "le", "eq", "ne", "and", "or", "not"}
-    return [i for i in used if b.ops[i] not in cheap]
+            used.update(a for a in args if constant[a])
+    # Arguments have smaller ids, so this meets users first.
+    for i in range(len(b.ops) - 1, -1, -1):
+        if i in used and b.ops[i] in cheap:
+            used.update(b.args[i])
+    return sorted(i for i in used if b.ops[i] not in cheap | LEAVES)
 
 
 def _program(
