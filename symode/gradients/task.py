@@ -16,7 +16,7 @@ from symode.errors import LossError
 from symode.kernels import types as kt
 from symode.solvers import native
 from symode.solvers.options import SolverOptions
-from symode.symbolic.derive import FIELD_KERNELS, Field, augmented
+from symode.symbolic.derive import FIELD_KERNELS, Field, augmented, linear_kernels
 from symode.symbolic.graph import Graph
 from symode.symbolic.lift import lift_field, lift_initial, lift_observation, lift_terminal
 
@@ -96,6 +96,11 @@ class Task:
         for name in augment:
             signature, derive = FIELD_KERNELS[name]
             chosen[f"augmented_{name}"] = (signature, derive(self.augmented))
+        if "jac" in chosen:
+            chosen |= linear_kernels(self.field, transposed="second" in chosen)
+        if "augmented_jac" in chosen:
+            whole = linear_kernels(self.augmented, transposed=False)
+            chosen |= {f"augmented_{name}": entry for name, entry in whole.items()}
         if self.from_initial:
             start, pullback = lift_initial(self.equations, self.n)
             chosen["initial"] = ("field", start)
@@ -119,8 +124,7 @@ class Task:
 
     def bind(self, compiled: CompiledModel, needs_jacobian: bool) -> kt.Field:
         """Return the native field with room for p."""
-        jacobian = self.field.jacobian if needs_jacobian else None
-        pattern = (jacobian.rows, jacobian.cols) if jacobian else ((), ())
+        pattern = native.native_pattern(self.field if needs_jacobian else None)
         p = np.zeros(compiled.n_p)
         return native.make_field(compiled, self.n, p, pattern, groups=len(self.loss.groups))
 

@@ -20,7 +20,7 @@ from symode.solvers import native
 from symode.solvers.integrate import Forward, check_span, check_times, integrate
 from symode.solvers.options import make_options
 from symode.solvers.solution import Solution
-from symode.symbolic.derive import derive_jac, derive_rhs
+from symode.symbolic.derive import derive_jac, derive_rhs, linear_kernels
 from symode.symbolic.lift import lift_expressions, lift_field, lift_initial
 
 if TYPE_CHECKING:
@@ -45,10 +45,10 @@ def solve(
     values = parameters(equations, theta)
     field = lift_field(equations)
     kernels = {"rhs": ("field", derive_rhs(field))}
-    pattern: tuple[Sequence[int], Sequence[int]] = ((), ())
     if solver.is_stiff:
         kernels["jac"] = ("field", derive_jac(field))
-        pattern = field.jacobian.rows, field.jacobian.cols
+        kernels |= linear_kernels(field, transposed=False)
+    pattern = native.native_pattern(field if solver.is_stiff else None)
     if z0 is None:
         needs_initial(equations)
         kernels["initial"] = ("field", lift_initial(equations, field.n_states)[0])

@@ -12,11 +12,11 @@ of the second-order kernel a step.
 
 from __future__ import annotations
 
-from symode.kernels import lu
+from symode.kernels import linear
 from symode.kernels.adjoint_erk import pull
 from symode.kernels.dense import interpolant_weights
 from symode.kernels.jit import inline
-from symode.kernels.rosenbrock import call_second, evaluate_jacobian, form_matrix
+from symode.kernels.rosenbrock import call_second, evaluate_jacobian
 from symode.kernels.types import (
     LEFT,
     NEXT_OBS,
@@ -43,7 +43,7 @@ def adjoint_rosenbrock(
     budget: int,
 ) -> int:
     """Carry lam from z_N back to z_0; count[LEFT] steps and count[NEXT_OBS] observations remain."""
-    n, m, nnz, count = system.n, system.m, system.rows.size, scratch.count
+    n, m, nnz, count = system.n, system.m, system.pattern.rows.size, scratch.count
     lam, theta = gradient.lam, gradient.theta
     bar = scratch.k
     base, g = scratch.z, scratch.v
@@ -71,8 +71,7 @@ def adjoint_rosenbrock(
                         bar[s, i] += scratch.weights[s] * loss.seeds[o, i]
             count[NEXT_OBS] = o
         evaluate_jacobian(system, t, z, scratch)
-        if not form_matrix(system, 1.0 / (h * method.gamma), -1.0, scratch):
-            return SINGULAR
+        linear.factor(system, 1.0 / (h * method.gamma), -1.0, scratch)
         for i in range(nnz + n):
             g[i] = 0.0
         for i in range(n):
@@ -81,9 +80,12 @@ def adjoint_rosenbrock(
             for i in range(n):
                 bar[s, i] += method.b[s] * lam[i]
         for s in range(method.n_stages - 1, -1, -1):
-            lu.solve_transposed(scratch.lu, scratch.pivots, n, bar, s, 0)
+            if s < method.n_stages - 1:
+                linear.solve(system, scratch, bar, s, 0, True)
+            elif not linear.solve_checked(system, scratch, bar, s, 0, True):
+                return SINGULAR
             for e in range(nnz):
-                g[e] += bar[s, system.rows[e]] * u[s, system.cols[e]]
+                g[e] += bar[s, system.pattern.rows[e]] * u[s, system.pattern.cols[e]]
             w = h * method.d[s]
             for i in range(n):
                 g[nnz + i] += w * bar[s, i]

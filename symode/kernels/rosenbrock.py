@@ -13,7 +13,7 @@ adjoint equation has the Jacobian :math:`(-J^\top, 0; -(\nabla_{§3} f)^\top, 0)
 
 from __future__ import annotations
 
-from symode.kernels import lu
+from symode.kernels import linear
 from symode.kernels.call import call_field, call_product
 from symode.kernels.dense import trajectory_at, trajectory_slope
 from symode.kernels.jit import by_type, inline
@@ -22,7 +22,6 @@ from symode.kernels.types import (
     DJAC,
     JAC,
     NJEV,
-    NLU,
     SECOND,
     VJP,
     Adjoint,
@@ -35,20 +34,6 @@ from symode.kernels.types import (
     System,
     Tangents,
 )
-
-
-@inline
-def form_matrix(system: System, diagonal: float, sign: float, scratch: Scratch) -> bool:
-    """Factor ``diagonal * I + sign * J``; return whether it is regular."""
-    n = system.n
-    for i in range(n):
-        for j in range(n):
-            scratch.lu[i, j] = 0.0
-        scratch.lu[i, i] = diagonal
-    for e in range(system.rows.size):
-        scratch.lu[system.rows[e], system.cols[e]] += sign * scratch.jac[e]
-    scratch.count[NLU] += 1
-    return lu.factor(scratch.lu, scratch.pivots, n)
 
 
 @inline
@@ -83,19 +68,19 @@ def call_second(system: System, t: float, z: Floats, scratch: Scratch) -> None:
 def _open_field(method: Rosenbrock, system: System, t: float, h: float, scratch: Scratch) -> bool:
     evaluate_jacobian(system, t, scratch.y, scratch)
     for i in range(system.n):
-        scratch.new[i] = scratch.jac[system.rows.size + i]
-    return form_matrix(system, 1.0 / (h * method.gamma), -1.0, scratch)
+        scratch.new[i] = scratch.jac[system.pattern.rows.size + i]
+    return linear.factor(system, 1.0 / (h * method.gamma), -1.0, scratch)
 
 
 def _open_adjoint(
     method: Rosenbrock, system: Adjoint, t: float, h: float, scratch: Scratch
 ) -> bool:
     # g_t = -(dJ/dt)^T lam and its parameter part: the second-order kernel along zdot.
-    n, nnz, y = system.n, system.rows.size, scratch.y
+    n, nnz, y = system.n, system.pattern.rows.size, scratch.y
     step, s = trajectory_at(t, system, scratch)
     trajectory_slope(step, s, system, scratch)
     for e in range(nnz):
-        scratch.v[e] = y[system.rows[e]] * scratch.zdot[system.cols[e]]
+        scratch.v[e] = y[system.pattern.rows[e]] * scratch.zdot[system.pattern.cols[e]]
     for i in range(n):
         scratch.v[nnz + i] = y[i]
     call_second(system, t, scratch.z, scratch)
@@ -105,7 +90,7 @@ def _open_adjoint(
     for i in range(n):
         scratch.zdot[i] = scratch.z[i]
     evaluate_jacobian(system, t, scratch.z, scratch)
-    return form_matrix(system, 1.0 / (h * method.gamma), 1.0, scratch)
+    return linear.factor(system, 1.0 / (h * method.gamma), 1.0, scratch)
 
 
 @by_type(
@@ -118,7 +103,7 @@ def _open_adjoint(
     },
 )
 def open_step(method: Rosenbrock, system: System, t: float, h: float, scratch: Scratch) -> bool:
-    """Factor the matrix and write g_t into scratch.new; return whether it is regular."""
+    """Factor the matrix and write g_t into scratch.new; return whether it could be factored."""
     raise NotImplementedError
 
 
@@ -148,14 +133,20 @@ def slope(system: System, t: float, scratch: Scratch, i: int) -> int:
 
 def _solve_field(
     method: Rosenbrock, system: System, t: float, h: float, scratch: Scratch, i: int
-) -> None:
-    lu.solve(scratch.lu, scratch.pivots, system.n, scratch.k, i, 0)
+) -> bool:
+    if i == 0:
+        return linear.solve_checked(system, scratch, scratch.k, i, 0, False)
+    linear.solve(system, scratch, scratch.k, i, 0, False)
+    return True
 
 
 def _solve_adjoint(
     method: Rosenbrock, system: System, t: float, h: float, scratch: Scratch, i: int
-) -> None:
-    lu.solve_transposed(scratch.lu, scratch.pivots, system.n, scratch.k, i, 0)
+) -> bool:
+    if i > 0:
+        linear.solve(system, scratch, scratch.k, i, 0, True)
+    elif not linear.solve_checked(system, scratch, scratch.k, i, 0, True):
+        return False
     # The rows of mu have the Jacobian -(∇§3 f)ᵀ against lam, at the step's start, and no other.
     n, m, k = system.n, system.m, scratch.k
     call_product(
@@ -174,6 +165,7 @@ def _solve_adjoint(
     )
     for j in range(n, n + m):
         k[i, j] = h * method.gamma * (k[i, j] - scratch.out[j])
+    return True
 
 
 @by_type(
@@ -187,8 +179,8 @@ def _solve_adjoint(
 )
 def solve_stage(
     method: Rosenbrock, system: System, t: float, h: float, scratch: Scratch, i: int
-) -> None:
-    """Turn the right-hand side in row i into the increment U_i."""
+) -> bool:
+    """Turn the right-hand side in row i into the increment U_i; False for a singular matrix."""
     raise NotImplementedError
 
 
@@ -197,7 +189,7 @@ def _no_tangents(method: Rosenbrock, system: System, t: float, h: float, scratch
 
 
 def _tangents(method: Rosenbrock, system: Tangents, t: float, h: float, scratch: Scratch) -> None:
-    n, m, nnz = system.n, system.m, system.rows.size
+    n, m, nnz = system.n, system.m, system.pattern.rows.size
     y, k, v = scratch.y, scratch.k, scratch.v
     for d in range(system.directions.shape[0]):
         o = n * (d + 1)
@@ -228,8 +220,8 @@ def _tangents(method: Rosenbrock, system: Tangents, t: float, h: float, scratch:
             for j in range(n):
                 k[i, o + j] += w * scratch.out[nnz + j]
             for e in range(nnz):
-                k[i, o + system.rows[e]] += scratch.out[e] * k[i, system.cols[e]]
-            lu.solve(scratch.lu, scratch.pivots, n, k, i, o)
+                k[i, o + system.pattern.rows[e]] += scratch.out[e] * k[i, system.pattern.cols[e]]
+            linear.solve(system, scratch, k, i, o, False)
 
 
 @by_type(
@@ -273,7 +265,8 @@ def step_rosenbrock(
         w = h * method.d[i]
         for j in range(size):
             k[i, j] += w * scratch.new[j]
-        solve_stage(method, system, t, h, scratch, i)
+        if not solve_stage(method, system, t, h, scratch, i):
+            return False
     tangent_stages(method, system, t, h, scratch)
     for j in range(y.size):
         total = y[j]

@@ -25,7 +25,10 @@ HOIST: Final = 6
 INITIAL: Final = 7
 INITIAL_VJP: Final = 8
 TERMINAL: Final = 9
-OBSERVE: Final = 10  # first of one address per group of observations
+LU_FACTOR: Final = 10
+LU_SOLVE: Final = 11
+LU_SOLVE_T: Final = 12
+OBSERVE: Final = 13  # first of one address per group of observations
 
 #: Places in `Gradient.scalars`.
 VALUE: Final = 0
@@ -58,7 +61,8 @@ PHASE: Final = 10  # how far the gradient of the current member is
 SINCE_NONFINITE: Final = 11  # whether the last rejection was for a value that is not finite
 JUST_REJECTED: Final = 12  # whether the last try was rejected: the next step may not grow
 LEFT: Final = 13  # steps, or observations, that the backward pass still has to visit
-N_COUNT: Final = 14
+PIVOTED: Final = 14  # whether the current factors are the dense, pivoted ones
+N_COUNT: Final = 15
 
 
 class Erk(NamedTuple):
@@ -92,6 +96,18 @@ class Rosenbrock(NamedTuple):
     d: Floats  # (S,), gamma_i of the method
 
 
+class Pattern(NamedTuple):
+    """The pattern of the Jacobian and of its elimination, see `symode.symbolic.elimination`."""
+
+    rows: Ints
+    cols: Ints
+    order: Ints
+    start: Ints
+    column: Ints
+    diagonal: Ints
+    place: Ints
+
+
 class Field(NamedTuple):
     """A model with its parameters bound; the loop's state is z."""
 
@@ -99,8 +115,7 @@ class Field(NamedTuple):
     m: int  # parameters
     address: Ints
     p: Floats  # theta, hoisted
-    rows: Ints  # pattern of the Jacobian
-    cols: Ints
+    pattern: Pattern
 
 
 class Tangents(NamedTuple):
@@ -110,8 +125,7 @@ class Tangents(NamedTuple):
     m: int
     address: Ints
     p: Floats
-    rows: Ints
-    cols: Ints
+    pattern: Pattern
     directions: Floats  # (q, m)
 
 
@@ -132,8 +146,7 @@ class ErkAdjoint(NamedTuple):
     m: int
     address: Ints
     p: Floats
-    rows: Ints
-    cols: Ints
+    pattern: Pattern
     past_method: Erk
     past: Store
     n_past: int
@@ -146,8 +159,7 @@ class RosenbrockAdjoint(NamedTuple):
     m: int
     address: Ints
     p: Floats
-    rows: Ints
-    cols: Ints
+    pattern: Pattern
     past_method: Rosenbrock
     past: Store
     n_past: int
@@ -214,5 +226,10 @@ class Scratch(NamedTuple):
     out: Floats  # result of product kernels
     work: Floats  # scratch of native kernels
     jac: Floats  # (nnz + n,) Jacobian values and f_t
-    lu: Floats  # (n, n)
+    shift: Floats  # (2,) d and s of the matrix d I + s J
+    factors: Floats  # L and U on the pattern
+    row: Floats  # (n,)
+    kept: Floats  # (n,) right-hand side of a checked solve
+    size: Floats  # (n,)
+    lu: Floats  # (n, n) dense factors of the fallback
     pivots: Ints  # (n,)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -14,6 +14,7 @@ from symode.codegen.compiled import CompiledModel
 from symode.kernels import types as kt
 from symode.solvers.options import SolverOptions
 from symode.solvers.tableau import ExplicitTableau, RosenbrockTableau
+from symode.symbolic.derive import Field
 from symode.status import FULL, PAUSED
 
 Floats = NDArray[np.float64]
@@ -60,7 +61,7 @@ def make_field(
     compiled: CompiledModel,
     n: int,
     p: Floats,
-    pattern: tuple[Sequence[int], Sequence[int]] = ((), ()),
+    pattern: kt.Pattern | None = None,
     prefix: str = "",
     groups: int = 0,
 ) -> kt.Field:
@@ -75,8 +76,24 @@ def make_field(
         address[slot] = compiled.address.get(name, 0)
     for g in range(groups):
         address[kt.OBSERVE + g] = compiled.address[f"observe{g}"]
-    rows, cols = (np.array(part, dtype=np.int64) for part in pattern)
-    return kt.Field(n, compiled.n_parameters, address, p, rows, cols)
+    return kt.Field(n, compiled.n_parameters, address, p, pattern or native_pattern(None))
+
+
+def native_pattern(field: Field | None) -> kt.Pattern:
+    """Return the pattern of a field's Jacobian as kernels take it; empty for None."""
+    if field is None:
+        return kt.Pattern(*(np.empty(0, dtype=np.int64) for _ in kt.Pattern._fields))
+    e = field.elimination
+    parts = (
+        field.jacobian.rows,
+        field.jacobian.cols,
+        e.order,
+        e.start,
+        e.column,
+        e.diagonal,
+        e.place,
+    )
+    return kt.Pattern(*(np.array(part, dtype=np.int64) for part in parts))
 
 
 _SLOTS = {
@@ -86,6 +103,9 @@ _SLOTS = {
     kt.JAC: "jac",
     kt.SECOND: "second",
     kt.DJAC: "djac",
+    kt.LU_FACTOR: "lu_factor",
+    kt.LU_SOLVE: "lu_solve",
+    kt.LU_SOLVE_T: "lu_solve_t",
 }
 _SHARED = {
     kt.HOIST: "hoist",
@@ -118,7 +138,7 @@ def make_control(
 
 def make_scratch(method: kt.Method, system: kt.System, size: int, work_size: int) -> kt.Scratch:
     """Return the memory of one solve whose state has ``size`` components."""
-    n, m, nnz = system.n, system.m, system.rows.size
+    n, m, nnz = system.n, system.m, system.pattern.rows.size
     stages = method.a.shape[0]
     implicit = isinstance(method, kt.Rosenbrock)
     return kt.Scratch(
@@ -136,6 +156,11 @@ def make_scratch(method: kt.Method, system: kt.System, size: int, work_size: int
         out=np.zeros(max(nnz + n, n + m, size) + 2),
         work=np.zeros(max(work_size, 1)),
         jac=np.zeros(nnz + n),
+        shift=np.zeros(2),
+        factors=np.zeros(system.pattern.column.size),
+        row=np.zeros(n),
+        kept=np.zeros(n),
+        size=np.zeros(n),
         lu=np.zeros((n, n) if implicit else (1, 1)),
         pivots=np.zeros(n if implicit else 1, dtype=np.int64),
     )

@@ -12,6 +12,14 @@ from functools import cached_property
 from typing import Final
 
 from symode.symbolic.adjoint import adjoint_sweep
+from symode.symbolic.elimination import (
+    STRAIGHT_LINE,
+    Elimination,
+    derive_factor,
+    derive_solve,
+    derive_solve_transposed,
+    eliminate,
+)
 from symode.symbolic.graph import Builder, Graph
 from symode.symbolic.tangent import tangent_sweep
 
@@ -36,6 +44,11 @@ class Field:
     def jacobian(self) -> Jacobian:
         r""":math:`\nabla_{§1} f` on its pattern, with :math:`\nabla_{§2} f` appended."""
         return derive_jacobian(self)
+
+    @cached_property
+    def elimination(self) -> Elimination:
+        """Order and fill of the matrices of implicit steps."""
+        return eliminate(self.jacobian.rows, self.jacobian.cols, self.n_states)
 
 
 @dataclass(frozen=True)
@@ -175,6 +188,20 @@ def derive_dense(graph: Graph, n_states: int, n_parameters: int) -> Graph:
     for i, j, node in zip(*sparse_rows(b, graph.outputs, wrt), strict=True):
         values[i * width + 1 + j] = node
     return b.freeze(values)
+
+
+def linear_kernels(field: Field, *, transposed: bool) -> dict[str, tuple[str, Graph]]:
+    """Return straight-line LU and solves of d I + s J, where short enough to win; else none."""
+    elimination = field.elimination
+    if elimination.n_operations > STRAIGHT_LINE:
+        return {}
+    kernels = {
+        "lu_factor": ("product", derive_factor(elimination)),
+        "lu_solve": ("product", derive_solve(elimination)),
+    }
+    if transposed:
+        kernels["lu_solve_t"] = ("product", derive_solve_transposed(elimination))
+    return kernels
 
 
 #: Kernels of a field by name; "field" kernels read (t, z, p), "product" kernels also v.

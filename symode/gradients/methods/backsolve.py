@@ -89,7 +89,7 @@ class BacksolveRunner(Runner):
         self.system = task.bind(self.compiled, implicit)
         self.forward = make_forward(task, self.compiled, self.system, keep=False, lazy=True)
         whole = task.augmented
-        pattern = (whole.jacobian.rows, whole.jacobian.cols) if implicit else ((), ())
+        pattern = native.native_pattern(whole if implicit else None)
         self.augmented = native.make_field(
             self.compiled, whole.n_states, self.system.p, pattern, "augmented_"
         )

@@ -1,0 +1,192 @@
+r"""Linear systems of implicit steps, :math:`W = d I + s J`.
+
+The factorization runs without pivoting on the model's known pattern: as generated straight-line
+code where it is short, as loops over the pattern where it is not. The first solve of each
+factorization is checked by its residual; where that is too large, W is factored again, dense and
+with partial pivoting, and stays so until the next factorization.
+"""
+
+from __future__ import annotations
+
+from symode.kernels import lu
+from symode.kernels.call import call_product
+from symode.kernels.jit import inline
+from symode.kernels.types import (
+    LU_FACTOR,
+    LU_SOLVE,
+    LU_SOLVE_T,
+    NLU,
+    PIVOTED,
+    Floats,
+    Scratch,
+    System,
+)
+
+#: Componentwise backward error up to which a solve without pivoting is accepted (Higham 2002,
+#: *Accuracy and Stability of Numerical Algorithms*, theorem 7.3). Rounding leaves about n * 1e-16;
+#: an error of this size in a stage is far below any tolerance.
+BACKWARD_ERROR = 1e-10
+
+
+@inline
+def factor(system: System, d: float, s: float, scratch: Scratch) -> bool:
+    """Factor d I + s J, the entries of J being scratch.jac; return whether it can be used."""
+    scratch.count[NLU] += 1
+    scratch.count[PIVOTED] = 0
+    scratch.shift[0] = d
+    scratch.shift[1] = s
+    if system.address[LU_FACTOR] != 0:
+        call_product(
+            system.address[LU_FACTOR],
+            0.0,
+            scratch.shift,
+            0,
+            system.p,
+            0,
+            scratch.jac,
+            0,
+            scratch.work,
+            0,
+            scratch.factors,
+            0,
+        )
+    else:
+        _factor_pattern(system, d, s, scratch)
+    return True
+
+
+@inline
+def _factor_pattern(system: System, d: float, s: float, scratch: Scratch) -> None:
+    """Row by row: scatter, eliminate with the rows above, gather (Davis 2006, section 6.2)."""
+    pattern, values, row = system.pattern, scratch.factors, scratch.row
+    for at in range(values.size):
+        values[at] = 0.0
+    for i in range(system.n):
+        values[pattern.diagonal[i]] = d
+    for e in range(pattern.place.size):
+        values[pattern.place[e]] += s * scratch.jac[e]
+    for i in range(system.n):
+        first, pivot, stop = pattern.start[i], pattern.diagonal[i], pattern.start[i + 1]
+        for at in range(first, stop):
+            row[pattern.column[at]] = values[at]
+        for at in range(first, pivot):
+            k = pattern.column[at]
+            w = row[k] * values[pattern.diagonal[k]]
+            row[k] = w
+            for other in range(pattern.diagonal[k] + 1, pattern.start[k + 1]):
+                row[pattern.column[other]] -= w * values[other]
+        for at in range(first, stop):
+            values[at] = row[pattern.column[at]]
+        values[pivot] = 1.0 / values[pivot]
+
+
+@inline
+def solve(system: System, scratch: Scratch, x: Floats, r: int, c: int, transposed: bool) -> None:
+    """Solve W y = x, or Wᵀ y = x, in place, for row r of x from column c."""
+    n = system.n
+    if scratch.count[PIVOTED]:
+        if transposed:
+            lu.solve_transposed(scratch.lu, scratch.pivots, n, x, r, c)
+        else:
+            lu.solve(scratch.lu, scratch.pivots, n, x, r, c)
+        return
+    if system.address[LU_FACTOR] != 0:
+        address = system.address[LU_SOLVE_T] if transposed else system.address[LU_SOLVE]
+        call_product(
+            address,
+            0.0,
+            scratch.factors,
+            0,
+            system.p,
+            0,
+            x,
+            r * x.shape[1] + c,
+            scratch.work,
+            0,
+            scratch.row,
+            0,
+        )
+        for i in range(n):
+            x[r, c + i] = scratch.row[i]
+        return
+    pattern, values, y = system.pattern, scratch.factors, scratch.row
+    for i in range(n):
+        y[i] = x[r, c + pattern.order[i]]
+    if transposed:
+        for i in range(n):
+            y[i] *= values[pattern.diagonal[i]]
+            for at in range(pattern.diagonal[i] + 1, pattern.start[i + 1]):
+                y[pattern.column[at]] -= values[at] * y[i]
+        for i in range(n - 1, -1, -1):
+            for at in range(pattern.start[i], pattern.diagonal[i]):
+                y[pattern.column[at]] -= values[at] * y[i]
+    else:
+        for i in range(n):
+            for at in range(pattern.start[i], pattern.diagonal[i]):
+                y[i] -= values[at] * y[pattern.column[at]]
+        for i in range(n - 1, -1, -1):
+            for at in range(pattern.diagonal[i] + 1, pattern.start[i + 1]):
+                y[i] -= values[at] * y[pattern.column[at]]
+            y[i] *= values[pattern.diagonal[i]]
+    for i in range(n):
+        x[r, c + pattern.order[i]] = y[i]
+
+
+@inline
+def solve_checked(
+    system: System, scratch: Scratch, x: Floats, r: int, c: int, transposed: bool
+) -> bool:
+    """Solve as `solve` and check the residual; return False where W is singular."""
+    n = system.n
+    for i in range(n):
+        scratch.kept[i] = x[r, c + i]
+    solve(system, scratch, x, r, c, transposed)
+    if _backward_error(system, scratch, x, r, c, transposed) <= BACKWARD_ERROR:
+        return True
+    if not factor_pivoted(system, scratch):
+        return False
+    for i in range(n):
+        x[r, c + i] = scratch.kept[i]
+    solve(system, scratch, x, r, c, transposed)
+    return True
+
+
+@inline
+def factor_pivoted(system: System, scratch: Scratch) -> bool:
+    """Factor the same matrix again, dense and pivoted; return whether it is regular."""
+    n, pattern = system.n, system.pattern
+    for i in range(n):
+        for j in range(n):
+            scratch.lu[i, j] = 0.0
+        scratch.lu[i, i] = scratch.shift[0]
+    for e in range(pattern.rows.size):
+        scratch.lu[pattern.rows[e], pattern.cols[e]] += scratch.shift[1] * scratch.jac[e]
+    scratch.count[NLU] += 1
+    scratch.count[PIVOTED] = 1
+    return lu.factor(scratch.lu, scratch.pivots, n)
+
+
+@inline
+def _backward_error(
+    system: System, scratch: Scratch, x: Floats, r: int, c: int, transposed: bool
+) -> float:
+    """Return max |b - W x| / (|W| |x| + |b|); infinite where x is not finite."""
+    n, pattern, d, s = system.n, system.pattern, scratch.shift[0], scratch.shift[1]
+    residual, size = scratch.row, scratch.size
+    for i in range(n):
+        if not (abs(x[r, c + i]) < 1e300):
+            return 1e300
+        residual[i] = scratch.kept[i] - d * x[r, c + i]
+        size[i] = abs(scratch.kept[i]) + abs(d * x[r, c + i])
+    for e in range(pattern.rows.size):
+        i, j = pattern.rows[e], pattern.cols[e]
+        if transposed:
+            i, j = j, i
+        term = s * scratch.jac[e] * x[r, c + j]
+        residual[i] -= term
+        size[i] += abs(term)
+    worst = 0.0
+    for i in range(n):
+        if size[i] > 0.0:
+            worst = max(worst, abs(residual[i]) / size[i])
+    return worst
