@@ -9,7 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from symode.codegen.compiled import CompiledModel
+from symode.codegen.backends import compile_kernels
+from symode.codegen.compiled import NativeModel
 from symode.equations.equations import Equations
 from symode.equations.loss import Loss
 from symode.errors import LossError
@@ -39,6 +40,8 @@ class Task:
     from_initial
         Whether z0 comes from the model's initial values, so that its dependence on the
         parameters belongs to the gradient.
+    backend
+        What compiles the kernels, see `symode.codegen.backends`.
 
     Raises
     ------
@@ -52,6 +55,7 @@ class Task:
     t1: float
     options: SolverOptions
     from_initial: bool
+    backend: str = "llvm"
 
     def __post_init__(self) -> None:
         times, (low, high) = self.loss.times, sorted((self.t0, self.t1))
@@ -118,11 +122,11 @@ class Task:
         """The note's augmented system q = (z, a§1ᵀ, a§3ᵀ)."""
         return augmented(self.field)
 
-    def compile(self, names: Iterable[str], augment: Iterable[str] = ()) -> CompiledModel:
+    def compile(self, names: Iterable[str], augment: Iterable[str] = ()) -> NativeModel:
         """Return these kernels compiled together."""
-        return CompiledModel(self.kernels(names, augment), self.m)
+        return compile_kernels(self.kernels(names, augment), self.m, self.backend)
 
-    def bind(self, compiled: CompiledModel, needs_jacobian: bool) -> kt.Field:
+    def bind(self, compiled: NativeModel, needs_jacobian: bool) -> kt.Field:
         """Return the native field with room for p."""
         pattern = native.native_pattern(self.field if needs_jacobian else None)
         p = np.zeros(compiled.n_p)

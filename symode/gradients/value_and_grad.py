@@ -6,7 +6,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -73,6 +73,7 @@ def make_task(
     span: tuple[float, float | None],
     *,
     from_initial: bool,
+    backend: str = "llvm",
     **options: Any,
 ) -> Task:
     """Return the task of a loss over a span; t1 is the last observation where it is None.
@@ -95,7 +96,7 @@ def make_task(
     if not (np.isfinite(t0) and np.isfinite(t1)) or t0 == t1:
         raise LossError(f"The span must have two different finite ends; got ({t0}, {t1}).")
     solver = make_options(equations.state_names, **options)
-    return Task(equations, resolved, float(t0), float(t1), solver, from_initial)
+    return Task(equations, resolved, float(t0), float(t1), solver, from_initial, backend)
 
 
 class ValueAndGrad:
@@ -115,7 +116,7 @@ class ValueAndGrad:
         Values of what is not in ``wrt``; z0 defaults to the model's initial values.
     t0, t1
         Span. t1 defaults to the last observation.
-    method, solver, rtol, atol, max_steps, h_max
+    method, solver, rtol, atol, max_steps, h_max, backend
         As in `Model.gradient`.
 
     Examples
@@ -312,14 +313,8 @@ class ValueAndGrad:
             self.task.t0,
             self.task.t1,
         ):
-            task = self.task
-            moved = Task(
-                task.equations,
-                task.loss,
-                ends.get("t0", task.t0),
-                ends.get("t1", task.t1),
-                task.options,
-                task.from_initial,
+            moved = replace(
+                self.task, t0=ends.get("t0", self.task.t0), t1=ends.get("t1", self.task.t1)
             )
             return self.method.prepare(moved)
         runner: Runner | None = getattr(self._local, "runner", None)

@@ -17,7 +17,7 @@ from symode.gradients.as_scipy import ScipySystem, scipy_system
 from symode.gradients.black_box import BlackBox
 from symode.gradients.methods import GradientMethod
 from symode.gradients.value_and_grad import Gradient, ValueAndGrad
-from symode.interface.solving import gradient, solve
+from symode.interface.solving import gradient, solve, source
 from symode.solvers.solution import Solution
 from symode.symbolic import blocks
 from symode.symbolic.lift import lift_field
@@ -156,7 +156,7 @@ class Model:
             False returns what was solved, with its status, instead of raising.
         **options
             ``solver`` ("auto" or a name), ``rtol``, ``atol`` (a number, or one for each state),
-            ``max_steps``, ``h_max``.
+            ``max_steps``, ``h_max``, ``backend`` ("llvm" or "numba").
 
         Raises
         ------
@@ -210,7 +210,7 @@ class Model:
             "auto", the name of a method, ``"scipy:Radau"`` for SciPy's, or a callable
             ``solver(fun, t_span, y0, t_eval) -> y`` (one row of y per time).
         **options
-            ``rtol``, ``atol``, ``max_steps``, ``h_max``.
+            ``rtol``, ``atol``, ``max_steps``, ``h_max``, ``backend``.
 
         Raises
         ------
@@ -243,7 +243,8 @@ class Model:
             What the vector holds, in this order: "theta", "z0", "t0", "t1".
         **options
             ``t0`` (0), ``t1`` (the last observation), ``theta`` or ``z0`` where they are not in
-            ``wrt``, ``method``, ``solver``, ``rtol``, ``atol``, ``max_steps``, ``h_max``.
+            ``wrt``, ``method``, ``solver``, ``rtol``, ``atol``, ``max_steps``, ``h_max``,
+            ``backend``.
 
         Examples
         --------
@@ -257,6 +258,27 @@ class Model:
         4.664e-05
         """
         return ValueAndGrad(self.equations, loss, wrt, **options)
+
+    def source(self, kernel: str = "rhs") -> str:
+        """Return readable Python source of a kernel, with the model's names in comments.
+
+        Parameters
+        ----------
+        kernel
+            "rhs", "jac" (Jacobian on its pattern, then f_t), "dfdtheta", "vjp", "jvp", "second" or
+            "djac". Values of parameters alone are hoisted into a function of their own.
+
+        Examples
+        --------
+        >>> import sympy as sp
+        >>> x, k = sp.symbols("x k")
+        >>> print(Model({x: -k * x}, parameters=[k]).source())
+        def rhs(t, z, p, out):
+            # z[0] = x
+            # p[0] = k
+            out[0] = -(z[0] * p[0])
+        """
+        return source(self.equations, kernel)
 
     def as_scipy(self, theta: Any = None) -> ScipySystem:
         """Return ``fun(t, z)``, ``jac(t, z)`` and the augmented system's, for other solvers."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from symode.codegen.compiled import CompiledModel
+from symode.codegen.backends import compile_kernels
+from symode.codegen.program import make_bundle
 from symode.equations.equations import Equations
 from symode.equations.loss import LossLike
 from symode.equations.values import named, vector
@@ -20,7 +21,7 @@ from symode.solvers import native
 from symode.solvers.integrate import Forward, check_span, check_times, integrate
 from symode.solvers.options import make_options
 from symode.solvers.solution import Solution
-from symode.symbolic.derive import derive_jac, derive_rhs, linear_kernels
+from symode.symbolic.derive import FIELD_KERNELS, derive_jac, derive_rhs, linear_kernels
 from symode.symbolic.lift import lift_expressions, lift_field, lift_initial
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def solve(
     times: Any,
     dense_output: bool,
     raise_on_failure: bool,
+    backend: str = "llvm",
     **options: Any,
 ) -> Solution:
     """Return the trajectory, see `Model.solve`."""
@@ -52,7 +54,7 @@ def solve(
     if z0 is None:
         needs_initial(equations)
         kernels["initial"] = ("field", lift_initial(equations, field.n_states)[0])
-    compiled = CompiledModel(kernels, equations.n_parameters)
+    compiled = compile_kernels(kernels, equations.n_parameters, backend)
     p = compiled.pack(values)
     if z0 is None:
         y0 = compiled.call("initial", t0, np.zeros(field.n_states), p)
@@ -175,3 +177,19 @@ def needs_initial(equations: Equations) -> None:
             f"No initial values: pass z0= with one value for each of "
             f"{', '.join(equations.state_names)}, or give the model initial=."
         )
+
+
+def source(equations: Equations, kernel: str) -> str:
+    """Return readable Python source of a kernel, see `Model.source`."""
+    from symode.codegen.numba_source import source as python_source
+
+    if kernel not in FIELD_KERNELS:
+        raise OptionError(
+            f"There is no kernel {kernel!r}; choose one of {', '.join(FIELD_KERNELS)}."
+        )
+    signature, derive = FIELD_KERNELS[kernel]
+    graph = derive(lift_field(equations))
+    bundle = make_bundle({kernel: (signature, graph)}, equations.n_parameters)
+    names = {("z", i): name for i, name in enumerate(equations.state_names)}
+    names |= {("p", i): name for i, name in enumerate(equations.parameter_names)}
+    return "\n\n".join(python_source(program, names) for program in bundle.programs)

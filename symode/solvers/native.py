@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from symode.codegen.compiled import CompiledModel
+from symode.codegen.compiled import NativeModel
 from symode.kernels import types as kt
 from symode.solvers.options import SolverOptions
 from symode.solvers.tableau import ExplicitTableau, RosenbrockTableau
@@ -58,7 +58,7 @@ def native_method(tableau: ExplicitTableau | RosenbrockTableau) -> kt.Method:
 
 
 def make_field(
-    compiled: CompiledModel,
+    compiled: NativeModel,
     n: int,
     p: Floats,
     pattern: kt.Pattern | None = None,

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from symode.codegen.compiled import CompiledModel
+from symode.codegen.compiled import CompiledModel, NativeModel
 from symode.errors import GradientError, SolverError
 from symode.gradients.task import Outcome, Task, outcome
 from symode.kernels import types as kt
@@ -65,7 +65,7 @@ class GradientMethod(Protocol):
 
 def make_forward(
     task: Task,
-    compiled: CompiledModel,
+    compiled: NativeModel,
     system: kt.Field | kt.Tangents,
     *,
     keep: bool,
@@ -89,7 +89,7 @@ def make_forward(
 
 
 def begin(
-    task: Task, forward: Forward, compiled: CompiledModel, theta: Floats, z0: Floats | None
+    task: Task, forward: Forward, compiled: NativeModel, theta: Floats, z0: Floats | None
 ) -> Floats:
     """Bind theta and return the state at t0 (length n)."""
     p = compiled.pack(theta, forward.system.p)
