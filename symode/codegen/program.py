@@ -5,7 +5,7 @@ All backends run the same program, so they agree to the rounding of the library 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
@@ -71,24 +71,27 @@ def to_float(value: Fraction) -> float:
         return float("inf") if value > 0 else float("-inf")
 
 
-def lower(graph: Graph) -> Graph:
-    """Return an equal graph of primitive operations, as every backend has them."""
-    b = Builder()
+def lower(b: Builder, graph: Graph) -> tuple[int, ...]:
+    """Add a graph as primitive operations, as every backend has them; return its outputs.
+
+    Examples
+    --------
+    >>> b = Builder()
+    >>> cube = Builder()
+    >>> _ = lower(b, cube.freeze([cube.powi(cube.input("z", 0), 3)]))
+    >>> b.ops
+    ['input', 'mul', 'mul']
+    """
     new: list[int] = []
     for op, args, payload in zip(graph.ops, graph.args, graph.payloads, strict=True):
         mapped = tuple(new[a] for a in args)
         if op == "powi":
             new.append(_power(b, mapped[0], payload))
-        elif op == "logaddexp":
-            new.append(_logaddexp(b, *mapped))
-        elif op == "slope":
-            new.append(_slope(b, *mapped))
-        elif op == "sigmoid":
-            one = b.const(1)
-            new.append(b.node("div", (one, b.node("add", (one, _exp(b, b.neg(mapped[0])))))))
+        elif op in _LOWERED:
+            new.append(_LOWERED[op](b, *mapped))
         else:
             new.append(b.node(op, mapped, payload))
-    return b.freeze([new[i] for i in graph.outputs])
+    return tuple(new[i] for i in graph.outputs)
 
 
 def _power(b: Builder, x: int, n: int) -> int:
@@ -104,6 +107,11 @@ def _exp(b: Builder, x: int) -> int:
     return b.node("exp", (x,))
 
 
+def _sigmoid(b: Builder, x: int) -> int:
+    one = b.const(1)
+    return b.node("div", (one, b.node("add", (one, _exp(b, b.neg(x))))))
+
+
 def _logaddexp(b: Builder, x: int, y: int) -> int:
     top = b.node("max", (x, y))
     gap = b.node("neg", (b.node("abs", (b.node("sub", (x, y)),)),))
@@ -112,15 +120,22 @@ def _logaddexp(b: Builder, x: int, y: int) -> int:
 
 def _slope(b: Builder, power: int, x: int, y: int) -> int:
     """Return x**(y - 1) from the power x**y."""
-    quotient = b.node("div", (power, x))
     exponent, one = b.value(y), b.const(1)
-    pole = b.node("div", (one, b.node("abs", (x,))))
-    if exponent is None:
-        edge = b.select(b.compare("eq", y, one), one, pole)
-        at_zero = b.select(b.compare("lt", one, y), b.const(0), edge)
+    if exponent is not None and exponent >= 1:
+        at_zero = one if exponent == 1 else b.const(0)
     else:
-        at_zero = b.const(0) if exponent > 1 else one if exponent == 1 else pole
-    return b.select(b.compare("eq", x, b.const(0)), at_zero, quotient)
+        at_zero = b.node("div", (one, b.node("abs", (x,))))
+    if exponent is None:
+        edge = b.select(b.compare("eq", y, one), one, at_zero)
+        at_zero = b.select(b.compare("lt", one, y), b.const(0), edge)
+    return b.select(b.compare("eq", x, b.const(0)), at_zero, b.node("div", (power, x)))
+
+
+_LOWERED: Final[dict[str, Callable[..., int]]] = {
+    "sigmoid": _sigmoid,
+    "logaddexp": _logaddexp,
+    "slope": _slope,
+}
 
 
 def make_program(name: str, signature: str, graph: Graph) -> Program:
@@ -134,7 +149,7 @@ def make_program(name: str, signature: str, graph: Graph) -> Program:
     ('input', 'mul', 'mul')
     """
     b = Builder()
-    return _program(b, name, signature, b.graft(lower(graph)), {})
+    return _program(b, name, signature, lower(b, graph), {})
 
 
 def make_bundle(kernels: Mapping[str, tuple[str, Graph]], n_parameters: int) -> Bundle:
@@ -148,7 +163,7 @@ def make_bundle(kernels: Mapping[str, tuple[str, Graph]], n_parameters: int) -> 
         m: hoisted values follow the m parameters in p.
     """
     b = Builder()
-    outputs = {name: b.graft(lower(graph)) for name, (_, graph) in kernels.items()}
+    outputs = {name: lower(b, graph) for name, (_, graph) in kernels.items()}
     hoisted = _hoistable(b, [i for ids in outputs.values() for i in ids])
     slots = {i: n_parameters + k for k, i in enumerate(hoisted)}
     programs = [_program(b, name, kernels[name][0], ids, slots) for name, ids in outputs.items()]
@@ -182,20 +197,30 @@ def _hoistable(b: Builder, roots: list[int]) -> list[int]:
 def _program(
     b: Builder, name: str, signature: str, outputs: tuple[int, ...], slots: Mapping[int, int]
 ) -> Program:
-    """Return the lines these outputs need, hoisted nodes turned into inputs."""
+    """Return the lines these outputs need, hoisted nodes turned into inputs.
+
+    In the order of a depth-first walk, which keeps a value close to its use.
+    """
     inner = Builder()
     new: dict[int, int] = {}
-    stack = [(root, False) for root in reversed(outputs)]
+    stack = list(reversed(outputs))
     while stack:
-        i, expanded = stack.pop()
+        i = stack[-1]
         if i in new:
-            continue
-        if i in slots:
+            stack.pop()
+        elif i in slots:
             new[i] = inner.input("p", slots[i])
-        elif expanded or not b.args[i]:
-            new[i] = inner.node(b.ops[i], tuple(new[a] for a in b.args[i]), b.payloads[i])
         else:
-            stack.append((i, True))
-            stack.extend((a, False) for a in reversed(b.args[i]) if a not in new)
-    frozen = inner.freeze([new[i] for i in outputs])
-    return Program(name, signature, frozen.ops, frozen.args, frozen.payloads, frozen.outputs)
+            waiting = [a for a in reversed(b.args[i]) if a not in new]
+            if waiting:
+                stack.extend(waiting)
+            else:
+                new[i] = inner.node(b.ops[i], tuple(new[a] for a in b.args[i]), b.payloads[i])
+    return Program(
+        name,
+        signature,
+        tuple(inner.ops),
+        tuple(inner.args),
+        tuple(inner.payloads),
+        tuple(new[i] for i in outputs),
+    )
