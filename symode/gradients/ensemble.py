@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,8 +15,8 @@ from symode.gradients.methods.discrete import DiscreteRunner
 
 Floats = NDArray[np.float64]
 
-#: Members per call into compiled code: about 20 ms of small problems, so Ctrl-C is prompt.
-CHUNK = 256
+#: Seconds of members handed out at a time: long next to the hand-over, short next to a Ctrl-C.
+PORTION = 0.05
 
 
 def run_members(
@@ -28,27 +29,32 @@ def run_members(
     """
     size = z0.shape[0]
     values, dtheta, dz0 = np.empty(size), np.empty((size, theta.size)), np.empty(z0.shape)
-    chunk = max(1, min(CHUNK, -(-size // len(runners))))
-    starts = iter(range(0, size, chunk))
     lock, stop = threading.Lock(), threading.Event()
+    given = 0
+
+    def take(count: int) -> slice:
+        nonlocal given
+        with lock:
+            part = slice(given, min(given + count, size))
+            given = part.stop
+        return part
 
     def work(runner: Runner) -> None:
+        count = 1
         while not stop.is_set():
-            with lock:
-                first = next(starts, None)
-            if first is None:
+            part = take(count)
+            if part.start == part.stop:
                 return
-            part = slice(first, min(first + chunk, size))
+            begun = time.perf_counter()
             try:
-                if isinstance(runner, DiscreteRunner):
-                    values[part], dtheta[part], dz0[part] = runner.members(theta, z0[part])
-                else:
-                    for i in range(part.start, part.stop):
-                        outcome = runner(theta, z0[i])
-                        values[i], dtheta[i], dz0[i] = outcome.value, outcome.theta, outcome.z0
+                values[part], dtheta[part], dz0[part] = _members(runner, theta, z0[part], stop)
             except BaseException:
                 stop.set()
                 raise
+            elapsed = time.perf_counter() - begun
+            share = -(-(size - given) // (2 * len(runners)))
+            wanted = int(count * min(PORTION / max(elapsed, 1e-6), 32.0))
+            count = max(1, min(wanted, share))
 
     if len(runners) == 1:
         work(runners[0])
@@ -62,3 +68,21 @@ def run_members(
             stop.set()
             raise
     return values, dtheta, dz0
+
+
+def _members(
+    runner: Runner, theta: Floats, z0: Floats, stop: threading.Event
+) -> tuple[Floats, Floats, Floats]:
+    if isinstance(runner, DiscreteRunner):
+        runner.forward.driver.stop = stop
+        return runner.members(theta, z0)
+    outcomes = []
+    for row in z0:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        outcomes.append(runner(theta, row))
+    return (
+        np.array([o.value for o in outcomes]),
+        np.array([o.theta for o in outcomes]),
+        np.array([o.z0 for o in outcomes]),
+    )

@@ -188,6 +188,7 @@ class Model:
         *,
         method: str | GradientMethod = "auto",
         solver: str | BlackBox = "auto",
+        gradient_rtol: float | None = None,
         **options: Any,
     ) -> Gradient:
         r"""Return the value of a loss and its gradient in theta, z0, t0, t1 and the t_i.
@@ -209,6 +210,9 @@ class Model:
         solver
             "auto", the name of a method, ``"scipy:Radau"`` for SciPy's, or a callable
             ``solver(fun, t_span, y0, t_eval) -> y`` (one row of y per time).
+        gradient_rtol
+            Tighten the tolerances until two runs, at least ten times apart, agree to this in the
+            scaled norm of the gradient; the estimate is in ``stats``.
         **options
             ``rtol``, ``atol``, ``max_steps``, ``h_max``, ``backend``.
 
@@ -227,7 +231,15 @@ class Model:
         k=-1.9727757
         """
         return gradient(
-            self.equations, loss, span, theta, z0, method=method, solver=solver, **options
+            self.equations,
+            loss,
+            span,
+            theta,
+            z0,
+            method=method,
+            solver=solver,
+            gradient_rtol=gradient_rtol,
+            **options,
         )
 
     def value_and_grad(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -219,11 +220,14 @@ class Driver:
         Called to enlarge the store when it is full.
     seconds
         Time spent so far.
+    stop
+        Set by another thread to end this one's work (Ctrl-C reaches the main thread only).
     """
 
     on_full: Callable[[], None] | None = None
     budget: int = FIRST_BUDGET
     seconds: float = field(default=0.0)
+    stop: threading.Event | None = None
 
     def run(self, enter: Callable[[int], int]) -> int:
         """Return the final status of ``enter(budget)``."""
@@ -232,6 +236,8 @@ class Driver:
             status = enter(self.budget)
             elapsed = time.perf_counter() - begun
             self.seconds += elapsed
+            if self.stop is not None and self.stop.is_set():
+                raise KeyboardInterrupt
             if status == PAUSED:
                 growth = PORTION / max(elapsed, 1e-9)
                 self.budget = max(1, int(self.budget * min(growth, 50.0)))

@@ -40,7 +40,7 @@ class Stats:
         return cls(solver, steps, rejected, nfev, njev, nlu, seconds)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Solution:
     r"""A trajectory :math:`z(t)`.
 
@@ -77,6 +77,15 @@ class Solution:
     def message(self) -> str:
         """How the solve ended, in a sentence."""
         return SENTENCES[self.status]
+
+    def __repr__(self) -> str:
+        """Return the span, the names and what it cost."""
+        s = self.stats
+        span = f"t = {self.t[0]:g} to {self.t[-1]:g}" if self.t.size else "no times"
+        return (
+            f"Solution({', '.join(self.names)}; {self.t.size} times, {span}; {s.solver}: "
+            f"{s.steps} steps, {s.rejected} rejected, {s.nfev} calls of f; {self.message})"
+        )
 
     def __getitem__(self, name: Any) -> Floats:
         """Return the course of one state or observable, by name or symbol. Shape ``(k,)``."""
