@@ -24,9 +24,17 @@ _HOME = {
     "InterpolatingAdjoint": "symode.gradients.methods",
     "DiscreteAdjoint": "symode.gradients.methods",
     "ForwardSensitivity": "symode.gradients.methods",
+    "Data": "symode.problems.data",
+    "Problem": "symode.problems.problem",
+    "Normal": "symode.problems.noise",
+    "LogNormal": "symode.problems.noise",
+    "fit": "symode.problems.fit",
+    "Fit": "symode.problems.fit",
+    "Intervals": "symode.problems.intervals",
     "SymodeError": "symode.errors",
     "SolverError": "symode.errors",
     "GradientError": "symode.errors",
+    "DataError": "symode.errors",
     "DriftError": "symode.errors",
     "ModelError": "symode.errors",
 }
@@ -55,6 +63,7 @@ if TYPE_CHECKING:
     from symode.equations.equations import Equations
     from symode.equations.loss import LeastSquares, Loss, ObservationGroup
     from symode.errors import (
+        DataError,
         DriftError,
         GradientError,
         ModelError,
@@ -69,6 +78,11 @@ if TYPE_CHECKING:
     )
     from symode.gradients.value_and_grad import Gradient, ValueAndGrad
     from symode.interface.model import Model
+    from symode.problems.data import Data
+    from symode.problems.fit import Fit, fit
+    from symode.problems.intervals import Intervals
+    from symode.problems.noise import LogNormal, Normal
+    from symode.problems.problem import Problem
     from symode.solvers.solution import Solution
 
 

@@ -82,3 +82,7 @@ class DriftError(GradientError):
 
 class UnsupportedCombinationError(OptionError):
     """The method cannot serve this solver, loss or argument; the message says why and what can."""
+
+
+class FitError(SymodeError, RuntimeError):
+    """No search of a fit came to a result; the message says why the first one failed."""

@@ -1,0 +1,155 @@
+"""Starts: the points a search begins at, and what became of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from symode.equations.values import Named, named
+from symode.errors import OptionError
+from symode.problems.problem import Problem
+from symode.problems.transforms import ParameterSpace
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """One search: where it began, and where and how it ended.
+
+    Parameters
+    ----------
+    index
+        Its number, counted from 0.
+    begin
+        All parameters where it began.
+    theta
+        All parameters where it ended; NaN where the search failed.
+    value
+        Negative log-likelihood there; infinite where the search failed.
+    gradient
+        Of the estimated parameters on their scale, at the end. Shape ``(p,)``.
+    decrement
+        What a Newton step would still gain: :math:`\\tfrac12 g^\\top F^{-1} g` over the parameters
+        that are not held by a bound, in units of the value. Free of all units of the parameters.
+    status
+        ``"converged"``, ``"stopped"`` (before it converged) or ``"failed"`` (the first point, or
+        all progress, was lost to a failing solve).
+    message
+        Why it ended.
+    at_bound
+        Names of the parameters that ended at a bound, each with ``"lower"`` or ``"upper"``.
+    evaluations
+        Values with gradients, or residuals with Jacobians, that were computed.
+    lost
+        How many of these failed, so that the search stepped back.
+    seconds
+        Wall time.
+    """
+
+    index: int
+    begin: Named
+    theta: Named
+    value: float
+    gradient: Named
+    decrement: float
+    status: str
+    message: str
+    at_bound: Mapping[str, str]
+    evaluations: int
+    lost: int
+    seconds: float
+
+    @property
+    def nll(self) -> float:
+        """The negative log-likelihood, another name of ``value``."""
+        return self.value
+
+    def __getitem__(self, name: Any) -> float:
+        """Return a parameter by name or symbol."""
+        return float(self.theta[str(name)])
+
+    def __repr__(self) -> str:
+        """Return value, estimates and how the search ended."""
+        if self.status == "failed":
+            return f"Start {self.index} failed: {self.message}"
+        return f"nll = {self.value:.6g} (start {self.index}, {self.status}): {self.theta!r}"
+
+
+def failed_start(
+    problem: Problem, index: int, begin: Floats, reason: str, *, lost: int = 1, seconds: float = 0.0
+) -> Start:
+    """Return the record of a search that came to nothing."""
+    nothing = np.full(begin.size, np.nan)
+    return Start(
+        index,
+        named(begin, problem.space.parameters),
+        named(nothing, problem.space.parameters),
+        float("inf"),
+        named(np.full(problem.size, np.nan), problem.space.names),
+        float("nan"),
+        "failed",
+        reason,
+        {},
+        lost,
+        lost,
+        seconds,
+    )
+
+
+def starting_points(problem: Problem, starts: Any, seed: int) -> list[Floats]:
+    """Return points on the scale: sampled for a number, else those that are given.
+
+    Parameters
+    ----------
+    starts
+        How many points to sample, or one point, or several: each a mapping {parameter: value} or
+        all parameters in order.
+    seed
+        Of the sample.
+
+    Raises
+    ------
+    OptionError
+        When a bound is infinite, so that there is nothing to sample from.
+    ParameterError
+        When a given point lacks a parameter or names an unknown one.
+    """
+    if isinstance(starts, int | np.integer) and not isinstance(starts, bool):
+        if starts < 1:
+            raise OptionError(f"starts must be at least 1; got {starts}.")
+        return list(latin_hypercube(problem.space, int(starts), seed))
+    if isinstance(starts, Mapping):
+        starts = [starts]
+    elif isinstance(starts, Iterable) and not isinstance(starts, str):
+        starts = list(starts)
+        if starts and np.ndim(starts[0]) == 0 and not isinstance(starts[0], Mapping):
+            starts = [starts]
+    else:
+        raise OptionError(
+            f"starts must be a number, or points as dicts or arrays of parameters; got {starts!r}."
+        )
+    if not starts:
+        raise OptionError("starts holds no point to begin at.")
+    return [problem.space.point(problem.parameters(point)) for point in starts]
+
+
+def latin_hypercube(space: ParameterSpace, count: int, seed: int) -> Floats:
+    """Return points spread evenly over the bounds on the scale. Shape ``(count, p)``.
+
+    Each parameter's range is cut into ``count`` parts, and each part holds one point.
+    """
+    from scipy.stats import qmc
+
+    endless = [n for n, w in zip(space.names, space.widths, strict=True) if not np.isfinite(w)]
+    if endless:
+        raise OptionError(
+            f"{', '.join(endless)}: no finite bounds, so no starting points can be drawn. Give "
+            "bounds=, or pass starts= as points."
+        )
+    unit = qmc.LatinHypercube(d=space.size, rng=np.random.default_rng(seed)).random(count)
+    return np.asarray(space.lower + unit * space.widths)
