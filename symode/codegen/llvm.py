@@ -50,12 +50,31 @@ POINTERS: Final = ("z", "p", "v", "work", "out")
 
 
 def symbol(program_name: str) -> str:
-    """Return the linker name of a kernel."""
+    """Return the linker name of a kernel.
+
+    Examples
+    --------
+    >>> symbol("rhs")
+    'symode_rhs'
+    """
     return f"symode_{program_name}"
 
 
 def emit_module(programs: Iterable[Program]) -> tuple[str, int, tuple[str, ...]]:
-    """Return (IR text, size of work in doubles, external functions called)."""
+    """Return (IR text, size of work in doubles, external functions called).
+
+    Examples
+    --------
+    >>> from symode.codegen.program import make_program
+    >>> from symode.symbolic.graph import Builder
+    >>> b = Builder()
+    >>> graph = b.freeze([b.unary("sin", b.input("z", 0))])
+    >>> text, work_size, externals = emit_module([make_program("f", FIELD, graph)])
+    >>> work_size, externals
+    (0, ('sin',))
+    >>> text[: text.index("(")]
+    'define void @symode_f'
+    """
     writer = _Writer()
     for program in programs:
         writer.program(program)
@@ -221,7 +240,13 @@ class _Writer:
 
 
 def hexadecimal(value: float) -> str:
-    """Return a double as LLVM writes it exactly."""
+    """Return a double as LLVM writes it exactly.
+
+    Examples
+    --------
+    >>> hexadecimal(1.0)
+    '0x3FF0000000000000'
+    """
     return f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"
 
 

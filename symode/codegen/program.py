@@ -30,6 +30,14 @@ class Program:
         One operation per line in order of execution; arguments are line numbers.
     outputs
         Line numbers of the results, in the order they are written to ``out``.
+
+    Examples
+    --------
+    >>> b = Builder()
+    >>> x = b.input("z", 0)
+    >>> program = make_program("f", FIELD, b.freeze([b.unary("sin", x)]))
+    >>> program.ops, program.args, program.outputs
+    (('input', 'sin'), ((), (0,)), (1,))
     """
 
     name: str
@@ -50,6 +58,11 @@ class Bundle:
     """Programs compiled together; they share the layout of p = (theta, hoisted).
 
     The program ``hoist``, present when ``n_hoisted > 0``, computes the tail of p from theta.
+
+    Examples
+    --------
+    >>> make_bundle({}, n_parameters=2)
+    Bundle(programs=(), n_parameters=2, n_hoisted=0)
     """
 
     programs: tuple[Program, ...]
@@ -161,6 +174,14 @@ def make_bundle(kernels: Mapping[str, tuple[str, Graph]], n_parameters: int) -> 
         For each name its signature and graph.
     n_parameters
         m: hoisted values follow the m parameters in p.
+
+    Examples
+    --------
+    >>> b = Builder()
+    >>> x, k = b.input("z", 0), b.input("p", 0)
+    >>> graph = b.freeze([b.mul(x, b.unary("exp", k))])
+    >>> [program.name for program in make_bundle({"f": (FIELD, graph)}, 1).programs]
+    ['hoist', 'f']
     """
     b = Builder()
     outputs = {name: lower(b, graph) for name, (_, graph) in kernels.items()}

@@ -20,7 +20,13 @@ MAGIC: Final = b"symode-kernels-1\n"
 
 @dataclass(frozen=True)
 class Entry:
-    """Machine code of a bundle with what is needed to load and call it."""
+    """Machine code of a bundle with what is needed to load and call it.
+
+    Examples
+    --------
+    >>> Entry(b"code", work_size=0, n_hoisted=0, n_outputs={"f": 1}, externals=("sin",)).n_outputs
+    {'f': 1}
+    """
 
     object_code: bytes
     work_size: int
@@ -30,7 +36,13 @@ class Entry:
 
 
 def store_folder() -> Path:
-    """Return the folder of the store: ``SYMODE_CACHE_DIR``, else the user's cache folder."""
+    """Return the folder of the store: ``SYMODE_CACHE_DIR``, else the user's cache folder.
+
+    Examples
+    --------
+    >>> store_folder().name
+    'kernels'
+    """
     chosen = os.environ.get("SYMODE_CACHE_DIR")
     if chosen:
         return Path(chosen) / "kernels"
@@ -42,7 +54,13 @@ def store_folder() -> Path:
 
 
 def load_entry(key: str) -> Entry | None:
-    """Return the entry of this key; None, with a warning when damaged, if there is none."""
+    """Return the entry of this key; None, with a warning when damaged, if there is none.
+
+    Examples
+    --------
+    >>> load_entry("no such key") is None
+    True
+    """
     try:
         path = store_folder() / key
         content = path.read_bytes()
@@ -61,7 +79,18 @@ def load_entry(key: str) -> Entry | None:
 
 
 def save_entry(key: str, entry: Entry) -> None:
-    """Write an entry; a store that cannot be written costs a warning, not the result."""
+    """Write an entry; a store that cannot be written costs a warning, not the result.
+
+    Examples
+    --------
+    >>> import tempfile, unittest.mock
+    >>> entry = Entry(b"code", 0, 0, {"f": 1}, ())
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with unittest.mock.patch.dict(os.environ, SYMODE_CACHE_DIR=folder):
+    ...         save_entry("key", entry)
+    ...         load_entry("key") == entry
+    True
+    """
     meta = asdict(entry)
     del meta["object_code"]
     text = json.dumps(meta).encode()

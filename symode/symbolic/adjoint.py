@@ -26,6 +26,13 @@ def adjoint_sweep(
         Ids of the y and of their weights s, equally many.
     wrt
         Ids of the input nodes x.
+
+    Examples
+    --------
+    >>> b = Builder()
+    >>> x, y, s = b.input("z", 0), b.input("z", 1), b.input("v", 0)
+    >>> adjoint_sweep(b, [b.mul(x, y)], [s], [x, y]) == [b.mul(s, y), b.mul(s, x)]
+    True
     """
     zero = b.const(0)
     order = postorder(b.args, outputs)

@@ -34,6 +34,13 @@ class Field:
         Its outputs are f, one per state.
     n_states, n_parameters
         n and m. States without a node (quadratures) count.
+
+    Examples
+    --------
+    >>> b = Builder()
+    >>> decay = b.freeze([b.neg(b.mul(b.input("p", 0), b.input("z", 0)))])
+    >>> Field(decay, n_states=1, n_parameters=1).jacobian.rows
+    (0,)
     """
 
     graph: Graph
@@ -61,6 +68,13 @@ class Jacobian:
         ``nnz + n`` outputs: the nonzero entries, then :math:`\partial f/\partial t`.
     rows, cols
         Position of each entry.
+
+    Examples
+    --------
+    >>> b = Builder()
+    >>> decay = b.freeze([b.neg(b.mul(b.input("p", 0), b.input("z", 0)))])
+    >>> Field(decay, 1, 1).jacobian
+    Jacobian(graph=Graph(1 operations, 2 outputs), rows=(0,), cols=(0,))
     """
 
     graph: Graph
@@ -69,14 +83,30 @@ class Jacobian:
 
 
 def inputs(b: Builder, kind: str, count: int, start: int = 0) -> list[int]:
-    """Return the ids of consecutive inputs of one kind."""
+    """Return the ids of consecutive inputs of one kind.
+
+    Examples
+    --------
+    >>> b = Builder()
+    >>> inputs(b, "z", 2) == [b.input("z", 0), b.input("z", 1)]
+    True
+    """
     return [b.input(kind, start + i) for i in range(count)]
 
 
 def sparse_rows(
     b: Builder, outputs: Sequence[int], wrt: Sequence[int]
 ) -> tuple[list[int], list[int], list[int]]:
-    """Add the nonzero entries of a Jacobian; return (rows, columns, ids), row by row."""
+    """Add the nonzero entries of a Jacobian; return (rows, columns, ids), row by row.
+
+    Examples
+    --------
+    >>> b = Builder()
+    >>> x, y = inputs(b, "z", 2)
+    >>> rows, cols, _ = sparse_rows(b, [b.unary("sin", y), b.mul(x, y)], [x, y])
+    >>> rows, cols
+    ([0, 1, 1], [1, 0, 1])
+    """
     rows: list[int] = []
     cols: list[int] = []
     nodes: list[int] = []
@@ -91,7 +121,15 @@ def sparse_rows(
 
 
 def derive_jacobian(field: Field) -> Jacobian:
-    """Return the state Jacobian on its pattern, and the time derivative."""
+    """Return the state Jacobian on its pattern, and the time derivative.
+
+    Examples
+    --------
+    >>> b = Builder()
+    >>> decay = b.freeze([b.neg(b.mul(b.input("p", 0), b.input("z", 0)))])
+    >>> derive_jacobian(Field(decay, 1, 1)).cols
+    (0,)
+    """
     b = Builder(field.graph)
     f = field.graph.outputs
     rows, cols, nodes = sparse_rows(b, f, inputs(b, "z", field.n_states))
@@ -100,12 +138,28 @@ def derive_jacobian(field: Field) -> Jacobian:
 
 
 def derive_rhs(field: Field) -> Graph:
-    """Return f itself."""
+    """Return f itself.
+
+    Examples
+    --------
+    >>> b = Builder()
+    >>> decay = b.freeze([b.neg(b.mul(b.input("p", 0), b.input("z", 0)))])
+    >>> derive_rhs(Field(decay, 1, 1)) == decay
+    True
+    """
     return field.graph
 
 
 def derive_vjp(field: Field) -> Graph:
-    r"""Return :math:`(v^\top \nabla_{§1} f, v^\top \nabla_{§3} f)`: n + m outputs, v packed."""
+    r"""Return :math:`(v^\top \nabla_{§1} f, v^\top \nabla_{§3} f)`: n + m outputs, v packed.
+
+    Examples
+    --------
+    >>> b = Builder()
+    >>> decay = b.freeze([b.neg(b.mul(b.input("p", 0), b.input("z", 0)))])
+    >>> derive_vjp(Field(decay, 1, 1))
+    Graph(4 operations, 2 outputs)
+    """
     b = Builder(field.graph)
     wrt = inputs(b, "z", field.n_states) + inputs(b, "p", field.n_parameters)
     seeds = inputs(b, "v", field.n_states)
@@ -113,7 +167,15 @@ def derive_vjp(field: Field) -> Graph:
 
 
 def derive_jvp(field: Field) -> Graph:
-    r"""Return :math:`\nabla_{§1} f\,\dot z + \nabla_{§3} f\,\dot\theta`; v is (zdot, thetadot)."""
+    r"""Return :math:`\nabla_{§1} f\,\dot z + \nabla_{§3} f\,\dot\theta`; v is (zdot, thetadot).
+
+    Examples
+    --------
+    >>> b = Builder()
+    >>> decay = b.freeze([b.neg(b.mul(b.input("p", 0), b.input("z", 0)))])
+    >>> derive_jvp(Field(decay, 1, 1))
+    Graph(4 operations, 1 outputs)
+    """
     b = Builder(field.graph)
     wrt = inputs(b, "z", field.n_states) + inputs(b, "p", field.n_parameters)
     tangents = dict(zip(wrt, inputs(b, "v", len(wrt)), strict=True))
@@ -121,7 +183,15 @@ def derive_jvp(field: Field) -> Graph:
 
 
 def derive_jac(field: Field) -> Graph:
-    """Return the entries of the Jacobian on its pattern, then f_t: nnz + n outputs."""
+    """Return the entries of the Jacobian on its pattern, then f_t: nnz + n outputs.
+
+    Examples
+    --------
+    >>> b = Builder()
+    >>> decay = b.freeze([b.neg(b.mul(b.input("p", 0), b.input("z", 0)))])
+    >>> derive_jac(Field(decay, 1, 1))
+    Graph(1 operations, 2 outputs)
+    """
     return field.jacobian.graph
 
 
@@ -130,6 +200,13 @@ def derive_second(field: Field) -> Graph:
 
     v is (G on the pattern, w): every second-order contraction the adjoint of a Rosenbrock step
     needs, in one call.
+
+    Examples
+    --------
+    >>> b = Builder()
+    >>> decay = b.freeze([b.neg(b.mul(b.input("p", 0), b.input("z", 0)))])
+    >>> derive_second(Field(decay, 1, 1))
+    Graph(1 operations, 2 outputs)
     """
     b = Builder(field.jacobian.graph)
     outputs = field.jacobian.graph.outputs
@@ -138,7 +215,15 @@ def derive_second(field: Field) -> Graph:
 
 
 def derive_djac(field: Field) -> Graph:
-    """Return the directional derivative of (J, f_t) along v = (zdot, thetadot)."""
+    """Return the directional derivative of (J, f_t) along v = (zdot, thetadot).
+
+    Examples
+    --------
+    >>> b = Builder()
+    >>> decay = b.freeze([b.neg(b.mul(b.input("p", 0), b.input("z", 0)))])
+    >>> derive_djac(Field(decay, 1, 1))
+    Graph(1 operations, 2 outputs)
+    """
     b = Builder(field.jacobian.graph)
     wrt = inputs(b, "z", field.n_states) + inputs(b, "p", field.n_parameters)
     tangents = dict(zip(wrt, inputs(b, "v", len(wrt)), strict=True))
@@ -146,7 +231,15 @@ def derive_djac(field: Field) -> Graph:
 
 
 def derive_dfdtheta(field: Field) -> Graph:
-    r"""Return :math:`\nabla_{§3} f` as n * m dense outputs, row-major."""
+    r"""Return :math:`\nabla_{§3} f` as n * m dense outputs, row-major.
+
+    Examples
+    --------
+    >>> b = Builder()
+    >>> decay = b.freeze([b.neg(b.mul(b.input("p", 0), b.input("z", 0)))])
+    >>> derive_dfdtheta(Field(decay, 1, 1))
+    Graph(1 operations, 1 outputs)
+    """
     b = Builder(field.graph)
     zero = b.const(0)
     rows, cols, nodes = sparse_rows(b, field.graph.outputs, inputs(b, "p", field.n_parameters))
@@ -160,6 +253,13 @@ def augmented(field: Field) -> Field:
     r"""Return the field of the note's augmented system, q = (z, a§1ᵀ, a§3ᵀ).
 
     .. math:: \dot q = (f,\; -(\nabla_{§1} f)^\top a_{§1}^\top,\; -(\nabla_{§3} f)^\top a_{§1}^\top)
+
+    Examples
+    --------
+    >>> b = Builder()
+    >>> decay = b.freeze([b.neg(b.mul(b.input("p", 0), b.input("z", 0)))])
+    >>> augmented(Field(decay, 1, 1))
+    Field(graph=Graph(4 operations, 3 outputs), n_states=3, n_parameters=1)
     """
     n, m = field.n_states, field.n_parameters
     b = Builder(field.graph)
@@ -170,7 +270,15 @@ def augmented(field: Field) -> Field:
 
 
 def derive_scalar(graph: Graph, n_states: int, n_parameters: int) -> Graph:
-    r"""Return (l, ∂l/∂z, ∂l/∂theta, ∂l/∂t) of a graph with one output: 2 + n + m outputs."""
+    r"""Return (l, ∂l/∂z, ∂l/∂theta, ∂l/∂t) of a graph with one output: 2 + n + m outputs.
+
+    Examples
+    --------
+    >>> b = Builder()
+    >>> square = b.freeze([b.powi(b.input("z", 0), 2)])
+    >>> derive_scalar(square, n_states=1, n_parameters=0)
+    Graph(2 operations, 3 outputs)
+    """
     b = Builder(graph)
     (y,) = graph.outputs
     wrt = [*inputs(b, "z", n_states), *inputs(b, "p", n_parameters), b.input("t", 0)]
@@ -178,7 +286,15 @@ def derive_scalar(graph: Graph, n_states: int, n_parameters: int) -> Graph:
 
 
 def derive_dense(graph: Graph, n_states: int, n_parameters: int) -> Graph:
-    r"""Return (y, ∂y/∂z, ∂y/∂theta, ∂y/∂t) of k outputs: k rows of 2 + n + m values."""
+    r"""Return (y, ∂y/∂z, ∂y/∂theta, ∂y/∂t) of k outputs: k rows of 2 + n + m values.
+
+    Examples
+    --------
+    >>> b = Builder()
+    >>> square = b.freeze([b.powi(b.input("z", 0), 2)])
+    >>> derive_dense(square, n_states=1, n_parameters=0)
+    Graph(2 operations, 3 outputs)
+    """
     b = Builder(graph)
     zero = b.const(0)
     wrt = [*inputs(b, "z", n_states), *inputs(b, "p", n_parameters), b.input("t", 0)]

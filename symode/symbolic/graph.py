@@ -38,6 +38,14 @@ class Graph:
         infinite factor; products with them are formed by ``mul0`` (see `symode.symbolic.rules`).
     outputs
         Ids of the values the graph computes, in order.
+
+    Examples
+    --------
+    >>> b = Builder()
+    >>> x = b.input("z", 0)
+    >>> graph = b.freeze([b.mul(x, b.unary("sin", x))])
+    >>> graph, graph.ops
+    (Graph(2 operations, 1 outputs), ('input', 'sin', 'mul'))
     """
 
     ops: tuple[str, ...]
@@ -69,6 +77,13 @@ class Builder:
 
     Simplifications keep values exact: identities with 0 and 1, folding of rational constants,
     signs pulled outwards so that ``(-a)*b`` and ``a*b`` share their product.
+
+    Examples
+    --------
+    >>> b = Builder()
+    >>> x, y = b.input("z", 0), b.input("z", 1)
+    >>> b.mul(x, y) == b.mul(y, x), b.sub(x, x) == b.const(0)
+    (True, True)
     """
 
     def __init__(self, graph: Graph | None = None) -> None:
@@ -340,7 +355,15 @@ class Builder:
 
 
 def postorder(args: Sequence[tuple[int, ...]], roots: Iterable[int]) -> list[int]:
-    """Return the nodes needed by the roots, arguments before their users, depth first."""
+    """Return the nodes needed by the roots, arguments before their users, depth first.
+
+    Examples
+    --------
+    >>> postorder([(), (), (1,), (0, 2)], [3])
+    [0, 1, 2, 3]
+    >>> postorder([(), (), (1,), (0, 2)], [2])
+    [1, 2]
+    """
     order: list[int] = []
     seen: set[int] = set()
     for root in roots:

@@ -20,6 +20,15 @@ def lift_field(equations: Equations, running: sp.Expr | None = None) -> Field:
     A running cost c becomes one more state, :math:`\dot J_c = c`: with :math:`\Phi + J_c(t_1)` as
     terminal loss, Theorem 1 without running cost gives the terms with it
     (:math:`-\partial c/\partial z` and so on), since the adjoint of :math:`J_c` is 1 throughout.
+
+    Examples
+    --------
+    >>> x, k, t = sp.symbols("x k t")
+    >>> decay = Equations((x,), (-k * x,), (k,), t, initial=(2 * k,))
+    >>> lift_field(decay)
+    Field(graph=Graph(2 operations, 1 outputs), n_states=1, n_parameters=1)
+    >>> lift_field(decay, running=x**2).n_states
+    2
     """
     expressions = equations.rhs if running is None else (*equations.rhs, running)
     return Field(lift_expressions(equations, expressions), len(expressions), equations.n_parameters)
@@ -28,13 +37,29 @@ def lift_field(equations: Equations, running: sp.Expr | None = None) -> Field:
 def lift_expressions(
     equations: Equations, expressions: Sequence[sp.Expr], data: Sequence[sp.Symbol] = ()
 ) -> Graph:
-    """Return the graph of expressions in states, time, parameters and data (kind ``v``)."""
+    """Return the graph of expressions in states, time, parameters and data (kind ``v``).
+
+    Examples
+    --------
+    >>> x, k, t = sp.symbols("x k t")
+    >>> decay = Equations((x,), (-k * x,), (k,), t, initial=(2 * k,))
+    >>> lift_expressions(decay, [x + t, k])
+    Graph(1 operations, 2 outputs)
+    """
     b = Builder()
     return b.freeze(build(b, expressions, _symbols(b, equations, data)))
 
 
 def lift_terminal(equations: Equations, loss: Loss, n_states: int) -> Graph | None:
-    r"""Return (Φ, ∂Φ/∂z, ∂Φ/∂theta, ∂Φ/∂t), the running cost's integral joined; None if zero."""
+    r"""Return (Φ, ∂Φ/∂z, ∂Φ/∂theta, ∂Φ/∂t), the running cost's integral joined; None if zero.
+
+    Examples
+    --------
+    >>> x, k, t = sp.symbols("x k t")
+    >>> decay = Equations((x,), (-k * x,), (k,), t, initial=(2 * k,))
+    >>> lift_terminal(decay, Loss(terminal=x**2), n_states=1)
+    Graph(2 operations, 4 outputs)
+    """
     if loss.terminal is None and loss.running is None:
         return None
     b = Builder()
@@ -47,7 +72,16 @@ def lift_terminal(equations: Equations, loss: Loss, n_states: int) -> Graph | No
 
 
 def lift_observation(equations: Equations, group: ObservationGroup, n_states: int) -> Graph:
-    r"""Return (l, ∂l/∂z, ∂l/∂theta, ∂l/∂t) of one observation; its data are the input v."""
+    r"""Return (l, ∂l/∂z, ∂l/∂theta, ∂l/∂t) of one observation; its data are the input v.
+
+    Examples
+    --------
+    >>> x, k, t = sp.symbols("x k t")
+    >>> decay = Equations((x,), (-k * x,), (k,), t, initial=(2 * k,))
+    >>> (group,) = Loss(observations={1.0: (x - 3) ** 2}).resolve(decay).groups
+    >>> lift_observation(decay, group, n_states=1)
+    Graph(3 operations, 4 outputs)
+    """
     graph = lift_expressions(equations, [group.expression], group.data_symbols)
     return derive_scalar(graph, n_states, equations.n_parameters)
 
@@ -57,6 +91,13 @@ def lift_initial(equations: Equations, n_states: int) -> tuple[Graph, Graph]:
 
     The first starts quadratures at 0. The second has m + 1 outputs: the parameters', then that
     of :math:`t_0`.
+
+    Examples
+    --------
+    >>> x, k, t = sp.symbols("x k t")
+    >>> decay = Equations((x,), (-k * x,), (k,), t, initial=(2 * k,))
+    >>> lift_initial(decay, n_states=1)
+    (Graph(1 operations, 1 outputs), Graph(1 operations, 2 outputs))
     """
     assert equations.initial is not None
     graph = lift_expressions(equations, equations.initial)

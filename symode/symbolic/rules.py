@@ -30,7 +30,15 @@ OVERFLOWING: Final = frozenset({"exp", "sinh", "cosh", "gamma"})
 
 
 def scaled_partial(b: Builder, i: int, k: int, s: int) -> int:
-    """Return the node of s times the derivative of node i in its k-th argument."""
+    """Return the node of s times the derivative of node i in its k-th argument.
+
+    Examples
+    --------
+    >>> b = Builder()
+    >>> x, s = b.input("z", 0), b.input("v", 0)
+    >>> b.freeze([scaled_partial(b, b.unary("sin", x), 0, s)]).ops
+    ('input', 'input', 'cos', 'mul')
+    """
     if b.value(s) == 0:
         return s
     return RULES[b.ops[i]](b, i, k, s)

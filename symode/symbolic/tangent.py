@@ -17,6 +17,13 @@ def tangent_sweep(b: Builder, outputs: Sequence[int], tangents: Mapping[int, int
         Ids of the y.
     tangents
         For each input node x that moves, the id of its :math:`\dot x`.
+
+    Examples
+    --------
+    >>> b = Builder()
+    >>> x, dx = b.input("z", 0), b.input("v", 0)
+    >>> tangent_sweep(b, [b.unary("sin", x)], {x: dx}) == [b.mul(dx, b.unary("cos", x))]
+    True
     """
     zero = b.const(0)
     moved: dict[int, int] = dict(tangents)
