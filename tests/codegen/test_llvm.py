@@ -177,3 +177,17 @@ def test_addresses_live_as_long_as_the_model():
     kept = models[7]
     del models
     assert kept.call("rhs", 0.0, [1.0, 2.0], kept.pack(np.zeros(2))).tolist() == [2.0, -1.0]
+
+
+def test_nesting_of_3000_compiles():
+    b = Builder()
+    e = state = b.input("z", 0)
+    for _ in range(3000):
+        e = b.add(b.mul(b.input("p", 0), b.unary("sin", e)), state)
+    field = Field(b.freeze([e]), 1, 1)
+    kernels = {"both": ("product", with_products(field))}
+    model, reference = CompiledModel(kernels, 1), ReferenceModel(kernels, 1)
+    arguments = (0.0, [0.3], np.array([0.4]), [1.0])
+    np.testing.assert_allclose(
+        model.call("both", *arguments), reference.call("both", *arguments), rtol=1e-12
+    )
