@@ -6,6 +6,7 @@ folder named after a hash of all kernel sources: an edit anywhere starts a fresh
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import os
@@ -17,6 +18,31 @@ from typing import Any, Final, TypeVar
 import numba
 import numba.extending
 from numba.core import event
+
+
+def _load_array_support() -> None:
+    """Import Numba's array functions without SciPy's BLAS, which they only probe for.
+
+    The probe imports scipy.linalg, 0.13 s of the 0.6 s from process start to a first gradient;
+    no kernel here uses it, and code that does asks for it again when it is compiled.
+    """
+    if "numba.np.arraymath" in sys.modules:
+        return
+    import numba.np.linalg as linalg
+
+    original = linalg.ensure_blas
+    linalg.ensure_blas = lambda: None
+    try:
+        import numba.np.arraymath as arraymath
+
+        arraymath.ensure_blas = original
+    finally:
+        linalg.ensure_blas = original
+
+
+# Private names of Numba: where they have moved, the import is merely slower.
+with contextlib.suppress(AttributeError, ImportError):
+    _load_array_support()
 
 F = TypeVar("F", bound=Callable[..., Any])
 
