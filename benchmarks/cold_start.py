@@ -167,23 +167,26 @@ def run(present, missing, quick: bool) -> list[dict]:
         for who in PROGRAMS:
             if who not in present:
                 continue
-            for what, seconds, remark in _cases(who, repeats, environment, Path(folder)):
-                rows.append([who, what, f"{seconds:.2f}", remark])
-                results.append({"who": who, "what": what, "seconds": seconds, "remark": remark})
-    rows += [[who, "not installed", "", ""] for who in missing]
+            for what, seconds, cpu, remark in _cases(who, repeats, environment, Path(folder)):
+                rows.append([who, what, f"{seconds:.2f}", f"{cpu:.2f}", remark])
+                results.append(
+                    {"who": who, "what": what, "seconds": seconds, "cpu": cpu, "remark": remark}
+                )
+    rows += [[who, "not installed", "", "", ""] for who in missing]
     print("\ncold start: seconds from the start of python to the first Lotka-Volterra gradient")
-    print(table(rows, ["who", "what", "s", "remark"]), flush=True)
+    print(table(rows, ["who", "what", "s", "CPU s", "remark"]), flush=True)
     return results
 
 
 def _cases(who, repeats, environment, folder):
-    """Yield (what, median seconds, remark) of one library."""
+    """Yield (what, median seconds, median CPU seconds, remark) of one library."""
     if who == "symode":
-        seconds, said = _start(who, 1.0, environment)
-        yield "first run after installation", seconds, said
-        yield "import", _import_time("symode", environment, repeats), "inside python"
-    fresh = [1.0 + 1e-6 * random.random() for _ in range(repeats)]
-    yield "new model", statistics.median(_start(who, f, environment)[0] for f in fresh), ""
+        seconds, cpu, said = _start(who, 1.0, environment)
+        yield "first run after installation", seconds, cpu, said
+        seconds = _import_time("symode", environment, repeats)
+        yield "import", seconds, seconds, "inside python"
+    fresh = [_start(who, 1.0 + 1e-6 * random.random(), environment) for _ in range(repeats)]
+    yield "new model", *_medians(fresh), ""
     if who == "diffrax":
         environment = environment | {
             "JAX_COMPILATION_CACHE_DIR": str(folder / "jax"),
@@ -192,12 +195,16 @@ def _cases(who, repeats, environment, folder):
         _start(who, 1.0, environment)
     if who in ("symode", "diffrax"):
         remark = "its persistent compilation cache" if who == "diffrax" else "found in the store"
-        known = statistics.median(_start(who, 1.0, environment)[0] for _ in range(repeats))
-        yield "known model", known, remark
+        known = [_start(who, 1.0, environment) for _ in range(repeats)]
+        yield "known model", *_medians(known), remark
 
 
-def _start(who, factor, environment) -> tuple[float, str]:
-    """Return seconds until the child reports its first gradient, and the last line on stderr."""
+def _medians(runs):
+    return statistics.median(r[0] for r in runs), statistics.median(r[1] for r in runs)
+
+
+def _start(who, factor, environment) -> tuple[float, float, str]:
+    """Return wall and CPU seconds to the first gradient, and the last line on stderr."""
     started = time.time()
     done = subprocess.run(
         [sys.executable, __file__, who, repr(factor)],
@@ -206,7 +213,8 @@ def _start(who, factor, environment) -> tuple[float, str]:
     if done.returncode:
         raise RuntimeError(f"cold start of {who} failed:\n{done.stderr[-2000:]}")
     lines = done.stderr.strip().splitlines()
-    return float(done.stdout.split()[-1]) - started, lines[-1][:90] if lines else ""
+    wall, cpu = map(float, done.stdout.split()[-2:])
+    return wall - started, cpu, lines[-1][:90] if lines else ""
 
 
 def _import_time(package, environment, repeats) -> float:
@@ -230,7 +238,7 @@ def _import_time(package, environment, repeats) -> float:
 if __name__ == "__main__":
     if len(sys.argv) == 3:
         PROGRAMS[sys.argv[1]](float(sys.argv[2]))
-        print(time.time(), flush=True)
+        print(time.time(), time.process_time(), flush=True)
     else:
         from importlib import import_module
 

@@ -40,20 +40,25 @@ class Entry:
         return bool(self.seconds) and math.isfinite(self.error) and not self.failure
 
 
-def time_interleaved(entries: list[Entry], rounds: int, batch_seconds: float) -> None:
+def time_interleaved(
+    entries: list[Entry],
+    rounds: int,
+    batch_seconds: float,
+    clock: Callable[[], float] = time.perf_counter,
+) -> None:
     """Time the entries in turns, so that noise of the machine falls on all of them alike.
 
     In each round every entry is called as often as fills ``batch_seconds`` (once where a single
     call takes longer); the mean of the batch is one measurement. Slow entries are measured less
-    often.
+    often. ``clock`` is `time.process_time` for a machine shared with others.
     """
     entries = [entry for entry in entries if entry.call is not None and not entry.failure]
     repeats = {}
     for entry in entries:
         entry.call()
-        started = time.perf_counter()
+        started = clock()
         entry.call()
-        repeats[id(entry)] = max(1, int(batch_seconds / max(time.perf_counter() - started, 1e-9)))
+        repeats[id(entry)] = max(1, int(batch_seconds / max(clock() - started, 1e-9)))
     gc.collect()
     gc.disable()
     try:
@@ -63,10 +68,10 @@ def time_interleaved(entries: list[Entry], rounds: int, batch_seconds: float) ->
                 if k >= 3 and entry.seconds[0] > 10 * batch_seconds:
                     continue
                 count, call = repeats[id(entry)], entry.call
-                started = time.perf_counter()
+                started = clock()
                 for _ in range(count):
                     call()
-                entry.seconds.append((time.perf_counter() - started) / count)
+                entry.seconds.append((clock() - started) / count)
     finally:
         gc.enable()
 
