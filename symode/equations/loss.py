@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -98,7 +99,7 @@ class Loss:
     ) -> None:
         self.terminal = None if terminal is None else sp.S(terminal)
         self.running = None if running is None else sp.S(running)
-        self.groups = _group(observations)
+        self.groups, self.places = _group(observations)
         if self.terminal is None and self.running is None and not self.groups:
             raise LossError(
                 "A loss needs terminal=, running= or observations=; all three are missing."
@@ -106,7 +107,7 @@ class Loss:
 
     @property
     def times(self) -> Floats:
-        """All observation times, group by group."""
+        """All observation times, group by group; ``places`` are theirs in what was given."""
         return np.concatenate([g.times for g in self.groups]) if self.groups else np.empty(0)
 
     def resolve(self, equations: Equations) -> Loss:
@@ -243,25 +244,33 @@ def resolve_observables(
 
 def _group(
     observations: Mapping[float, Any] | Iterable[Any] | None,
-) -> tuple[ObservationGroup, ...]:
+) -> tuple[tuple[ObservationGroup, ...], NDArray[np.int64]]:
+    """Return one group for each expression, and the place of each time among those given."""
     if observations is None:
-        return ()
+        return (), np.empty(0, dtype=np.int64)
     entries = observations.items() if isinstance(observations, Mapping) else observations
     groups: list[ObservationGroup] = []
     by_expression: dict[sp.Expr, list[float]] = {}
+    grouped: list[int] = []
+    places: dict[sp.Expr, list[int]] = {}
+    count = 0
     for entry in entries:
         if isinstance(entry, ObservationGroup):
             groups.append(entry)
+            grouped.extend(range(count, count + entry.times.size))
+            count += entry.times.size
             continue
         try:
             time, expression = cast(tuple[float, Any], entry)
             by_expression.setdefault(sp.S(expression), []).append(float(time))
+            places.setdefault(sp.S(expression), []).append(count)
+            count += 1
         except (TypeError, ValueError):
             raise LossError(
                 f"An observation must be a pair (time, expression), not {entry!r}."
             ) from None
     groups += [ObservationGroup(e, np.array(times)) for e, times in by_expression.items()]
-    return tuple(groups)
+    return tuple(groups), np.array([*grouped, *chain(*places.values())], dtype=np.int64)
 
 
 def _symbols(expression: sp.Basic) -> set[sp.Symbol]:

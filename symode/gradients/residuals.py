@@ -161,7 +161,7 @@ class _Runner:
         jacobian[:, self.moving] += np.einsum("kqn,kn->kq", tangents, self.table.seeds)
         self._check(jacobian)
         values, rows = np.empty_like(self.values), np.empty_like(jacobian)
-        values[task.order], rows[task.order] = self.values, jacobian
+        values[task.places], rows[task.places] = self.values, jacobian
         return values, rows
 
     def _start(self, y0: Floats) -> Floats:

@@ -83,9 +83,14 @@ class Task:
 
     @cached_property
     def order(self) -> NDArray[np.int64]:
-        """Places of the observations in the loss, in the order the solve meets them."""
+        """Places of the observations in the loss's groups, in the order the solve meets them."""
         times = self.loss.times
         return np.argsort(times if self.t1 >= self.t0 else -times, kind="stable")
+
+    @cached_property
+    def places(self) -> NDArray[np.int64]:
+        """Places of the observations among those given, in the order the solve meets them."""
+        return self.loss.places[self.order]
 
     @cached_property
     def times(self) -> Floats:
@@ -184,7 +189,7 @@ def outcome(
 ) -> Outcome:
     """Return the result a kernel has left in its arrays."""
     times = np.empty(task.times.size)
-    times[task.order] = table.times
+    times[task.places] = table.times
     scalars = gradient.scalars
     return Outcome(
         value=float(scalars[kt.VALUE]),
