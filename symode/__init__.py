@@ -24,6 +24,7 @@ _HOME = {
     "InterpolatingAdjoint": "symode.gradients.methods",
     "DiscreteAdjoint": "symode.gradients.methods",
     "ForwardSensitivity": "symode.gradients.methods",
+    "verify": "symode.gradients.verify",
     "Data": "symode.problems.data",
     "Problem": "symode.problems.problem",
     "Normal": "symode.problems.noise",
@@ -57,6 +58,7 @@ __all__ = [
     "SolverError",
     "SymodeError",
     "ValueAndGrad",
+    "verify",
 ]
 
 if TYPE_CHECKING:
@@ -77,6 +79,7 @@ if TYPE_CHECKING:
         InterpolatingAdjoint,
     )
     from symode.gradients.value_and_grad import Gradient, ValueAndGrad
+    from symode.gradients.verify import verify
     from symode.interface.model import Model
     from symode.problems.data import Data
     from symode.problems.fit import Fit, fit

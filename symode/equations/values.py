@@ -21,7 +21,7 @@ class Named(np.ndarray[Any, np.dtype[np.float64]]):
     --------
     >>> import numpy as np
     >>> g = named(np.array([1.0, 2.0]), ["a", "b"])
-    >>> g["b"], g[0]
+    >>> float(g["b"]), float(g[0])
     (2.0, 1.0)
     """
 

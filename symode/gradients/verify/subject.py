@@ -1,0 +1,180 @@
+"""Subject: the gradient under test, with what all checks share, computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from symode.errors import SymodeError
+from symode.gradients.methods import (
+    DiscreteAdjoint,
+    ForwardSensitivity,
+    GradientMethod,
+)
+from symode.gradients.task import Outcome, Task
+from symode.gradients.verify.frozen import base_solve
+from symode.solvers.replay import Steps, steps_of
+
+Floats = NDArray[np.float64]
+
+#: Ratio of the two tolerances that are compared.
+TOLERANCE_RATIO = 100.0
+#: Below this rtol the second run is looser instead of tighter: rounding would decide.
+TIGHTEST = 1e-12
+
+#: Methods that differentiate the steps of a solve, and so agree with their differences to rounding.
+#: Continuous adjoints, with steps of their own backwards, agree to the tolerance.
+STEP_DERIVATIVES: tuple[type, ...] = (DiscreteAdjoint, ForwardSensitivity)
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    r"""A method at a point, and the same at a second tolerance.
+
+    The variables of all checks are x = (theta, z0): where z0 comes from the model's initial values,
+    it is :math:`z_0(\theta, t_0)` plus an offset, so that both parts of a method's result are
+    derivatives of one function.
+
+    Parameters
+    ----------
+    task
+        Model, loss, span, solver and tolerances.
+    method
+        The method whose gradient is verified.
+    theta, z0
+        The point; z0 is None where the model's own initial values count.
+    seed
+        Of the random directions.
+    """
+
+    task: Task
+    method: GradientMethod
+    theta: Floats
+    z0: Floats | None
+    seed: int = 0
+    _known: dict[tuple[str, float], Outcome | SymodeError] = field(default_factory=dict)
+
+    @cached_property
+    def second(self) -> Task:
+        """The same task on another mesh: tolerances 100 times tighter, or looser at the limit."""
+        options = self.task.options
+        ratio = 1.0 / TOLERANCE_RATIO
+        if options.rtol * ratio < TIGHTEST:
+            ratio = TOLERANCE_RATIO
+        # Scaled alike, or the tolerance that is not scaled would decide.
+        changed = replace(options, rtol=min(options.rtol * ratio, 0.1), atol=options.atol * ratio)
+        return replace(self.task, options=changed)
+
+    @property
+    def tasks(self) -> tuple[Task, Task]:
+        """Both tasks, the looser first."""
+        a, b = self.task, self.second
+        return (a, b) if a.options.rtol >= b.options.rtol else (b, a)
+
+    def outcome(self, method: GradientMethod, task: Task) -> Outcome:
+        """Return the result of a method, computed once.
+
+        Raises
+        ------
+        SymodeError
+            Of the method, each time again.
+        """
+        key = (repr(method), task.options.rtol)
+        if key not in self._known:
+            try:
+                self._known[key] = method.prepare(task)(self.theta, self.z0)
+            except SymodeError as error:
+                self._known[key] = error
+        found = self._known[key]
+        if isinstance(found, SymodeError):
+            raise found
+        return found
+
+    @property
+    def differentiates_steps(self) -> bool:
+        """Whether the method's result is the derivative of the computed numbers."""
+        return isinstance(self.method, STEP_DERIVATIVES)
+
+    def steps(self, task: Task) -> Steps:
+        """Return the accepted steps along which the method computes J."""
+        return steps_of(base_solve(task, self.method, self.theta, self.z0))
+
+    @cached_property
+    def _ranges(self) -> tuple[Floats, Floats]:
+        forward = base_solve(self.task, DiscreteAdjoint(), self.theta, self.z0)
+        states = self.task.equations.n_states
+        return forward.store.z[0, :states].copy(), forward.scratch.peak[:states].copy()
+
+    @property
+    def start(self) -> Floats:
+        """Values of z0. Shape ``(n,)``."""
+        return self._ranges[0]
+
+    @cached_property
+    def scale(self) -> Floats:
+        """Size of each variable: its absolute value, 1 where that is 0. Shape ``(m + n,)``."""
+        size = np.abs(np.concatenate([self.theta, self.start]))
+        return np.where(size == 0.0, 1.0, size)
+
+    @cached_property
+    def unit(self) -> Floats:
+        """Perturbation of each variable that changes J gently. Shape ``(m + n,)``.
+
+        Its absolute value; for a state that starts at 0 the largest value it takes later: by 1,
+        a state of size 1e-5 would be thrown into another regime.
+        """
+        size = np.abs(np.concatenate([self.theta, self.start]))
+        later = np.concatenate([np.zeros(self.task.m), self._ranges[1]])
+        size = np.where(size == 0.0, later, size)
+        return np.where(size == 0.0, 1.0, size)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the variables."""
+        equations = self.task.equations
+        return (*equations.parameter_names, *(f"{s}(t0)" for s in equations.state_names))
+
+    def directions(self, count: int) -> Floats:
+        """Return random directions, no entry small in its unit. Shape ``(q, m + n)``.
+
+        States that start at 0 and take small values hardly count beside the others, so one more
+        direction perturbs them alone.
+        """
+        rng = np.random.default_rng(self.seed)
+        resting = np.concatenate([np.zeros(self.task.m, dtype=bool), self.start == 0.0])
+        count += int(resting.any() and not resting.all())
+        shape = (count, self.unit.size)
+        rows = rng.uniform(0.5, 1.5, shape) * rng.choice([-1.0, 1.0], shape) * self.unit
+        if resting.any() and not resting.all():
+            rows[-1] *= resting
+        return np.asarray(rows)
+
+    def error(self, found: Outcome, reference: Outcome) -> float:
+        r"""Return the scaled norm :math:`|(g - g_r) s| / |g_r s|` of the difference."""
+        return scaled_error(vector_of(found), vector_of(reference), self.scale)
+
+
+def vector_of(outcome: Outcome) -> Floats:
+    """Return the gradient in x = (theta, z0)."""
+    return np.concatenate([outcome.theta, outcome.z0])
+
+
+def scaled_error(found: Floats, reference: Floats, scale: Floats) -> float:
+    """Return |(found - reference) * scale| / |reference * scale|; 0 where both are 0."""
+    gap = float(np.linalg.norm((found - reference) * scale))
+    size = float(np.linalg.norm(reference * scale))
+    if gap == 0.0:
+        return 0.0
+    return gap / size if size > 0.0 else float("inf")
+
+
+def worst_entries(
+    gaps: Floats, names: Sequence[str], limit: float, count: int = 4
+) -> tuple[str, ...]:
+    """Return the names of the largest gaps above a limit, the largest first."""
+    order = np.argsort(-np.abs(gaps))[:count]
+    return tuple(names[i] for i in order if not abs(gaps[i]) <= limit)

@@ -1,0 +1,174 @@
+r"""The Taylor test: the remainder of first order falls with the square of the perturbation.
+
+.. math:: R(\varepsilon) = |J(x + \varepsilon d) - J(x) - \varepsilon\, g \cdot d|
+          = O(\varepsilon^2)
+
+J is replayed along the accepted steps of the base solve, so it is smooth. A gradient with an error
+:math:`\delta` keeps a part :math:`\varepsilon\,|\delta \cdot d|`: the quotient R/ε then levels off
+at the error, which for a continuous adjoint is its tolerance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from symode.gradients.task import Task
+from symode.gradients.verify.difference import derivative, rounding_noise
+from symode.gradients.verify.frozen import FrozenLoss
+from symode.gradients.verify.report import Check, digits_of
+from symode.gradients.verify.subject import Subject, vector_of, worst_entries
+
+Floats = NDArray[np.float64]
+
+#: Perturbations, relative to each variable.
+LADDER = 10.0 ** -np.arange(1, 9)
+#: Random directions.
+COUNT = 3
+#: Agreement that counts as rounding, where differences can show no better.
+ROUNDING = 1e-10
+#: Agreement in multiples of rtol, for methods with steps of their own.
+TOLERANCES = 1e3
+#: Fall of the error that tightening the tolerance 100 times must bring, for what is above that.
+FALL = 5.0
+#: Multiples of the error estimate of a difference that it may be off by.
+SAFETY = 30.0
+
+
+@dataclass(frozen=True)
+class Remainder:
+    """Remainders along one direction.
+
+    ``gap`` is the error of g·d relative to |g||d| in scaled variables, ``doubt`` that of the
+    difference it is measured by, ``slope`` the observed order over ``span`` (NaN where the
+    remainder is rounding throughout).
+    """
+
+    gap: float
+    doubt: float
+    slope: float
+    span: tuple[float, float]
+
+
+def check_taylor(subject: Subject) -> Check:
+    """Return the check of dJ/dtheta and dJ/dz0 by their Taylor remainders."""
+    rows = remainders(subject, subject.task)
+    worst = max(rows, key=lambda row: row.gap)
+    details = [
+        f"direction {k + 1}: {_slope_text(row)}, error {row.gap:.1e}" for k, row in enumerate(rows)
+    ]
+    if not all(row.doubt <= 1e-4 for row in rows):
+        return Check(
+            "taylor", False, digits_of(worst.gap), "consistency",
+            "differences of J do not converge: J is not smooth here, or rounding hides it",
+            tuple(details),
+        )  # fmt: skip
+    steep = all(not row.slope < 1.8 for row in rows)
+    if subject.differentiates_steps:
+        passed = steep and all(row.gap <= max(ROUNDING, SAFETY * row.doubt) for row in rows)
+        kind = "equals the derivative of the computed J to rounding"
+        if not passed:
+            kind = "is not the derivative of the computed J"
+    else:
+        passed, kind = _plateau(subject, worst)
+    if not passed:
+        details += _blame(subject)
+    summary = f"{_slope_text(min(rows, key=lambda row: row.slope))}; {kind}"
+    return Check("taylor", passed, digits_of(worst.gap), "consistency", summary, tuple(details))
+
+
+def remainders(subject: Subject, task: Task) -> list[Remainder]:
+    """Return the remainders along random directions."""
+    function = _Along(subject, task)
+    gradient = vector_of(subject.outcome(subject.method, task))
+    return [_remainder(function, gradient, d, subject.unit) for d in subject.directions(COUNT)]
+
+
+class _Along:
+    """J along the frozen steps of a task, as a function of (theta, z0) around the point."""
+
+    def __init__(self, subject: Subject, task: Task) -> None:
+        self.subject = subject
+        self.loss = FrozenLoss(task, subject.steps(task))
+
+    def along(self, d: Floats) -> Callable[[float], float]:
+        """Return J(x + epsilon d) as a function of epsilon."""
+        m, theta, z0 = self.subject.task.m, self.subject.theta, self.subject.z0
+        return lambda epsilon: self.loss(theta + epsilon * d[:m], z0, epsilon * d[m:])
+
+
+def _remainder(function: _Along, gradient: Floats, d: Floats, unit: Floats) -> Remainder:
+    along = function.along(d)
+    value = along(0.0)
+    noise = rounding_noise(along, value)
+    true = derivative(along, noise)
+    predicted = float(gradient @ d)
+    part = unit * (d != 0.0)
+    size = float(np.linalg.norm(gradient * part) * np.linalg.norm(d / unit))
+    size = max(size, abs(true.value), 1e-300)
+    gap = abs(true.value - predicted)
+    if not np.isfinite(gap):
+        gap = np.inf
+    left = np.array([abs(along(e) - value - e * predicted) for e in LADDER])
+    # Above rounding, and above the part that the error of g leaves (see the module's docstring).
+    clear = left > 20.0 * noise
+    if gap <= 0.1 * size:
+        clear &= left > 5.0 * LADDER * gap
+    slope, span = _steepest(left, clear)
+    return Remainder(gap / size, true.error / size, slope, span)
+
+
+def _steepest(left: Floats, clear: NDArray[np.bool_]) -> tuple[float, tuple[float, float]]:
+    """Return the observed order over the clear rungs, terms of higher order left out."""
+    good = np.flatnonzero(clear[:-1] & clear[1:])
+    if not good.size:
+        return float("nan"), (float("nan"), float("nan"))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        orders = np.log10(left[:-1] / left[1:])[good]
+    # The first rungs may still feel the third derivative: start where the order settles.
+    settled = np.flatnonzero(np.abs(orders - orders[-1]) <= 0.2)
+    keep = good[settled]
+    return float(np.median(orders[settled])), (float(LADDER[keep[0]]), float(LADDER[keep[-1] + 1]))
+
+
+def _slope_text(row: Remainder) -> str:
+    if np.isnan(row.slope):
+        return "remainder at rounding throughout"
+    return f"slope {row.slope:.2f} from ε = {row.span[0]:.0e} to {row.span[1]:.0e}"
+
+
+def _plateau(subject: Subject, worst: Remainder) -> tuple[bool, str]:
+    """Judge a method with steps of its own: at the tolerance, or falling with it."""
+    loose, tight = subject.tasks
+    text = f"R/ε levels off at {worst.gap:.1e}, the tolerance, as a continuous adjoint's must"
+    rtol = subject.task.options.rtol
+    if worst.gap <= max(TOLERANCES * rtol, SAFETY * worst.doubt):
+        return True, text
+    errors = [max(row.gap for row in remainders(subject, task)) for task in (loose, tight)]
+    falls = errors[1] <= max(errors[0] / FALL, TOLERANCES * tight.options.rtol)
+    if falls:
+        return True, f"{text}; it falls to {errors[1]:.1e} at rtol {tight.options.rtol:.0e}"
+    return False, f"R/ε levels off at {errors[1]:.1e} whatever the tolerance"
+
+
+def _blame(subject: Subject) -> list[str]:
+    """Return which entries of the gradient are wrong, where there are few enough to look."""
+    size = subject.unit.size
+    if size > 64:
+        return []
+    function = _Along(subject, subject.task)
+    gradient = vector_of(subject.outcome(subject.method, subject.task))
+    unit = float(np.linalg.norm(gradient * subject.unit)) or 1.0
+    gaps = np.empty(size)
+    for i in range(size):
+        d = np.zeros(size)
+        d[i] = subject.unit[i]
+        along = function.along(d)
+        true = derivative(along, rounding_noise(along, along(0.0)))
+        gaps[i] = (true.value - gradient @ d) / max(unit, abs(true.value))
+    limit = max(ROUNDING, 0.1 * float(np.max(np.abs(gaps))))
+    names = worst_entries(gaps, subject.names, limit)
+    return [f"wrong in: {', '.join(names)}"] if names else []

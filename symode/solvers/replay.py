@@ -1,0 +1,106 @@
+"""Replay: a solve over given steps, so that its result is a smooth function of what it starts from.
+
+An adaptive solve is not: its step sizes jump with the error estimate. With the accepted steps
+frozen the result is one fixed composition of differentiable maps, and differences of it converge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from symode.kernels import types as kt
+from symode.solvers import native
+from symode.solvers.integrate import Forward
+from symode.solvers.options import SolverOptions
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """The accepted steps of a solve.
+
+    Parameters
+    ----------
+    t
+        Times of the steps, both ends included. Shape ``(N + 1,)``.
+    h
+        Step sizes, in units of time. Shape ``(N,)``.
+    """
+
+    t: Floats
+    h: Floats
+
+    def with_start(self, t0: float, fixed: int) -> Steps:
+        """Return these steps with the first ``fixed`` of them stretched so that they start at t0.
+
+        A smooth function of t0; all steps after those stay.
+        """
+        anchor, t, h = self.t[fixed], self.t.copy(), self.h.copy()
+        ratio = (anchor - t0) / (anchor - t[0])
+        t[:fixed] = anchor - (anchor - t[:fixed]) * ratio
+        h[:fixed] *= ratio
+        t[0] = t0
+        return Steps(t, h)
+
+    def with_end(self, t1: float, fixed: int) -> Steps:
+        """Return these steps with those from step ``fixed`` on stretched so that they end at t1."""
+        anchor, t, h = self.t[fixed], self.t.copy(), self.h.copy()
+        ratio = (t1 - anchor) / (t[-1] - anchor)
+        t[fixed:] = anchor + (t[fixed:] - anchor) * ratio
+        h[fixed:] *= ratio
+        t[-1] = t1
+        return Steps(t, h)
+
+    def step_of(self, times: Floats) -> NDArray[np.int64]:
+        """Return the step that holds each time; a time at the end of a step belongs to it."""
+        sign = 1.0 if self.t[-1] >= self.t[0] else -1.0
+        place = np.searchsorted(sign * self.t, sign * times, side="left") - 1
+        return np.asarray(np.clip(place, 0, self.h.size - 1), dtype=np.int64)
+
+
+def steps_of(forward: Forward) -> Steps:
+    """Return a copy of the steps that a forward pass has kept."""
+    count = int(forward.scratch.count[kt.STORED])
+    return Steps(forward.store.t[: count + 1].copy(), forward.store.h[:count].copy())
+
+
+def run_steps(
+    system: kt.Field | kt.Tangents,
+    options: SolverOptions,
+    observations: kt.Observations,
+    work_size: int,
+    y0: Floats,
+    steps: Steps,
+) -> tuple[int, Forward]:
+    """Solve again over these steps, none chosen or rejected; return the status and the solve.
+
+    Parameters
+    ----------
+    system, options
+        What to solve and by which method. Tolerances do not count.
+    observations
+        Times to record, in the order of the solve; interpolated in the step that holds them.
+    y0
+        State at the start, with its tangents. Shape ``(N,)``.
+    """
+    forward = Forward(
+        system,
+        options,
+        observations,
+        options.atol.size,
+        work_size,
+        keep=False,
+        lazy=True,
+        tangent_atol=np.zeros(y0.size - system.n),
+    )
+    # Nothing is in the error norm: with atol = 0 a component at 0 would count as not finite.
+    forward.control = native.make_control(
+        options, np.full(y0.size, np.inf), np.zeros(y0.size), replay=True, lazy=True
+    )
+    forward.store = forward.store._replace(h=np.ascontiguousarray(steps.h))
+    forward.reset(y0, float(steps.t[0]), float(steps.t[-1]))
+    return forward.run(), forward
