@@ -35,8 +35,11 @@ math_eqref_format = "({number})"
 # "force": what a page shows is what the code of this checkout printed, never a cached result.
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 120
+# A first run on a machine compiles the solvers.
+nb_execution_timeout = 600
 nb_merge_streams = True
+# Progress bars and the one line about compiling solvers are for terminals.
+nb_output_stderr = "remove"
 
 # Single backticks in docstrings are code.
 default_role = "code"
