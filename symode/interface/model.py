@@ -11,6 +11,7 @@ import sympy as sp
 from symode.equations.equations import Equations
 from symode.equations.inputs import SymbolLike, SymbolsLike, from_function, from_mapping
 from symode.equations.loss import LossLike
+from symode.equations.text import parse_model
 from symode.equations.values import vector
 from symode.errors import ParameterError
 from symode.gradients.as_scipy import ScipySystem, scipy_system
@@ -91,6 +92,23 @@ class Model:
         (-k*x,)
         """
         return cls(from_function(function, states, parameters, time, initial, observables))
+
+    @classmethod
+    def from_text(cls, text: str) -> Model:
+        """Return the model that a text states, in the grammar of `symode.equations.text`.
+
+        Raises
+        ------
+        ParseError
+            With every statement that could not be read, each with line, column and a caret.
+
+        Examples
+        --------
+        >>> model = Model.from_text("x' = a*x - b*x*y; y' = b*x*y - y; x(0) = 10; y(0) = 5")
+        >>> model.parameters, model.equations.initial
+        ((a, b), (10, 5))
+        """
+        return cls(parse_model(text))
 
     @property
     def equations(self) -> Equations:

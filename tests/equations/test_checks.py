@@ -180,17 +180,16 @@ def test_symbols_keep_the_assumptions_of_the_user():
 def nested(depth, leaf):
     node = leaf
     for _ in range(depth):
-        node = sp.sin(node, evaluate=False) if depth % 2 else sp.exp(node * a + 1)
+        node = sp.sin(sp.Add(node, a, evaluate=False), evaluate=False)
     return node
 
 
-@pytest.mark.parametrize("depth", [3000, 3001])
-def test_depth_is_no_obstacle(depth):
-    expression = nested(depth, x)
+def test_depth_is_no_obstacle():
+    expression = nested(3000, x)
     begin = clock.perf_counter()
-    assert from_mapping({x: expression}).parameters == ((a,) if depth == 3000 else ())
+    assert from_mapping({x: expression}).parameters == (a,)
     assert "Unknown symbol x" in find_faults((y,), (expression,), (a,), t)[0]
-    # Two walks of 12,000 nodes: tens of milliseconds, stated loosely for slow machines.
+    # Two walks of 6,000 nodes: tens of milliseconds, stated loosely for slow machines.
     assert clock.perf_counter() - begin < 2.0
 
 
