@@ -23,10 +23,10 @@ def points() -> np.ndarray:
     negative = [-0.5, -1.5, -2.25, -0.25, -0.75, -3 + 1e-7, -3 - 1e-7, -1e-30, -0.5040830082644554]
     return np.concatenate(
         [
-            10.0 ** rng.uniform(-6, 6, 100),
-            rng.uniform(0, 40, 100),
-            -rng.uniform(0, 40, 150),
-            -(10.0 ** rng.uniform(-5, 5, 50)),
+            10.0 ** rng.uniform(-6, 6, 40),
+            rng.uniform(0, 40, 40),
+            -rng.uniform(0, 40, 60),
+            -(10.0 ** rng.uniform(-5, 5, 20)),
             fixed,
             negative,
         ]
