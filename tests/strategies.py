@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 import sympy as sp
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from symode.symbolic.build import build
@@ -14,6 +15,11 @@ from symode.symbolic.derive import Field
 from symode.symbolic.graph import Builder
 
 TIME = sp.Symbol("t", real=True)
+
+
+def examples(count: int) -> settings:
+    """Return settings that do not depend on how busy the machine is."""
+    return settings(max_examples=count, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @dataclass(frozen=True)

@@ -334,6 +334,7 @@ SPECIAL: Final[dict[str, Callable[[Builder, sp.Expr, Sequence[int]], int]]] = {
     "digamma": lambda b, e, args: b.unary("polygamma", args[0], 0),
     "trigamma": lambda b, e, args: b.unary("polygamma", args[0], 1),
     "ceiling": lambda b, e, args: b.neg(b.unary("floor", b.neg(args[0]))),
+    "frac": lambda b, e, args: b.sub(args[0], b.unary("floor", args[0])),
     "factorial": lambda b, e, args: b.unary("gamma", b.add(args[0], b.const(1))),
     "Mod": lambda b, e, args: b.sub(
         args[0], b.mul(args[1], b.unary("floor", b.div(args[0], args[1])))

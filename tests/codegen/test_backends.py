@@ -8,7 +8,7 @@ import mpmath
 import numpy as np
 import pytest
 import sympy as sp
-from hypothesis import given, settings
+from hypothesis import given
 from small_kernels import oscillator_kernels
 from strategies import (
     KINKED,
@@ -16,6 +16,7 @@ from strategies import (
     SMOOTH,
     SMOOTH_PAIRS,
     Case,
+    examples,
     field_of,
     kinked_models,
     seeds,
@@ -61,7 +62,7 @@ def assert_agree(models, case: Case, seed: int) -> None:
             np.testing.assert_allclose(other, first, rtol=1e-11, atol=1e-12 * scale)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(case=kinked_models(), seed=seeds())
 def test_llvm_agrees_with_the_reference_on_generated_models(case, seed):
     kernels = kernels_of(case.field)

@@ -35,7 +35,10 @@ def kinds(expression: sp.Basic) -> list[str]:
 FUNCTIONS = [
     *(f(x) for f in (sp.exp, sp.sin, sp.cos, sp.tan, sp.asin, sp.acos, sp.atan, sp.sinh, sp.cosh)),
     *(f(x) for f in (sp.tanh, sp.asinh, sp.atanh, sp.erf, sp.erfc, sp.gamma, sp.loggamma)),
-    *(f(x) for f in (sp.log, sp.sqrt, sp.Abs, sp.sign, sp.Heaviside, sp.floor, sp.ceiling)),
+    *(
+        f(x)
+        for f in (sp.log, sp.sqrt, sp.Abs, sp.sign, sp.Heaviside, sp.floor, sp.ceiling, sp.frac)
+    ),
     *(f(x) for f in (sp.cot, sp.sec, sp.csc, sp.coth, sp.sech, sp.csch, sp.digamma)),
     *(sp.acosh(1 + x), sp.trigamma(x), sp.polygamma(3, x), sp.factorial(x), sp.atan2(y, x)),
     *(x**y, 2**x, x**3, x**-4, x ** sp.Rational(5, 2), x ** sp.Rational(-3, 2), x**0.3),

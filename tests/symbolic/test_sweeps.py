@@ -8,11 +8,12 @@ import mpmath
 import numpy as np
 import pytest
 import sympy as sp
-from hypothesis import given, settings
+from hypothesis import given
 from strategies import (
     TIME,
     Case,
     arithmetic_models,
+    examples,
     field_of,
     kinked_models,
     seeds,
@@ -54,7 +55,7 @@ def dot(a, b):
     return terms.sum(), np.abs(terms).sum()
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(case=kinked_models(), seed=seeds())
 def test_vjp_is_the_transpose_of_jvp(case, seed):
     t, z, theta, v, lam = case.point(seed)
@@ -65,7 +66,7 @@ def test_vjp_is_the_transpose_of_jvp(case, seed):
         assert left == pytest.approx(right, abs=1e-13 * (size_left + size_right) + 1e-300)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(case=smooth_models(), seed=seeds())
 def test_second_is_the_transpose_of_djac(case, seed):
     t, z, theta, v, _ = case.point(seed)
@@ -75,7 +76,7 @@ def test_second_is_the_transpose_of_djac(case, seed):
     assert left == pytest.approx(right, abs=1e-11 * (size_left + size_right) + 1e-300)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(case=smooth_models(), seed=seeds())
 def test_a_complex_step_through_f_is_the_jvp(case, seed):
     t, z, theta, v, _ = case.point(seed)
@@ -151,7 +152,7 @@ def assert_blocks_equal_sympy(case: Case, n_points: int, seed: int, exact: Arith
             assert abs(value - e) <= 1e-44 * (1 + abs(e))
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(case=smooth_models(size=4), seed=seeds())
 def test_blocks_equal_those_of_sympy_in_50_digits(exact, case, seed):
     assert_blocks_equal_sympy(case, 1, seed, exact)
@@ -167,7 +168,7 @@ def test_blocks_of_systems_equal_those_of_sympy_at_20_points(system, exact):
     assert_blocks_equal_sympy(case, 20, 1, exact)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(case=kinked_models(size=5), seed=seeds())
 def test_with_kinks_the_jvp_is_the_difference_quotient(exact, case, seed):
     t, z, theta, v, _ = case.point(seed)
@@ -196,7 +197,7 @@ def test_with_kinks_the_jvp_is_the_difference_quotient(exact, case, seed):
 # -- derived kernels agree ------------------------------------------------------------------------
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(case=smooth_models(), seed=seeds())
 def test_all_kernels_hold_the_same_derivatives(case, seed):
     t, z, theta, v, lam = case.point(seed)
@@ -236,13 +237,13 @@ def stated_bound(field: Field) -> int:
     return graph.n_operations + sweep + field.n_states
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(case=kinked_models(size=12))
 def test_the_cost_of_the_vjp_is_bounded_per_operation(case):
     assert with_products(case.field).n_operations <= stated_bound(case.field)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(case=arithmetic_models(size=15, n=(1, 4), m=(0, 4)))
 def test_arithmetic_costs_at_most_five_times_f(case):
     # A product costs two products and two additions more, a quotient a quotient, a product, two
