@@ -302,14 +302,6 @@ class Builder:
             result = self.add(result, term)
         return result
 
-    def dependent(self, inputs: Iterable[int]) -> set[int]:
-        """Return the ids of all nodes whose value depends on one of these nodes."""
-        found = set(inputs)
-        for i, args in enumerate(self.args):
-            if any(a in found for a in args):
-                found.add(i)
-        return found
-
     def graft(self, graph: Graph) -> tuple[int, ...]:
         """Copy a graph into this one, sharing equal nodes; return the ids of its outputs."""
         new: list[int] = []

@@ -153,9 +153,3 @@ def test_depth_is_no_obstacle(b, x):
     assert isinstance(graph, Graph)
     assert graph.n_operations == 100_000
     assert pickle.loads(pickle.dumps(graph)).digest == graph.digest
-
-
-def test_dependent_finds_everything_downstream(b, x, y):
-    sine = b.unary("sin", x)
-    both = b.add(sine, y)
-    assert b.dependent([x]) == {x, sine, both}
