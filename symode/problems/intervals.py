@@ -204,16 +204,15 @@ def _sparse_basis(rows: Floats) -> Floats:
     Singular vectors of one singular value mix freely; a person reads "a" and "b + c" more easily
     than two sums of all three.
     """
-    basis, row = rows.copy(), 0
-    for _ in range(basis.shape[0]):
-        rest = np.abs(basis[row:])
-        rest[:, np.any(np.abs(basis[:row]) == 1.0, axis=0)] = 0.0
-        i, j = np.unravel_index(int(np.argmax(rest)), rest.shape)
-        basis[[row, row + i]] = basis[[row + i, row]]
+    basis = rows.copy()
+    for row in range(basis.shape[0]):
+        # Columns of earlier pivots hold zeros from here on, so they are not chosen again.
+        i, j = divmod(int(np.argmax(np.abs(basis[row:]))), basis.shape[1])
+        swap = np.array([row, row + i])
+        basis[swap] = basis[swap[::-1]]
         basis[row] /= basis[row, j]
         others = np.arange(basis.shape[0]) != row
         basis[others] -= np.outer(basis[others, j], basis[row])
-        row += 1
     basis[np.abs(basis) < INVOLVED] = 0.0
     return basis
 
@@ -254,4 +253,4 @@ def _inverse_hessian(
             "are from the Fisher information."
         )
         return fallback
-    return np.linalg.inv(hessian)
+    return np.asarray(np.linalg.inv(hessian), dtype=float)

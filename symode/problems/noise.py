@@ -32,12 +32,8 @@ class Noise(Protocol):
         ...
 
     @property
-    def allowed(self) -> str:
-        """What values must be, for messages; empty where all are allowed."""
-        ...
-
-    def is_allowed(self, values: Floats) -> NDArray[np.bool_]:
-        """Tell which measured values this noise can produce."""
+    def is_positive(self) -> bool:
+        """Whether measured values, and the model's, must be positive."""
         ...
 
     def scaled(self, values: Floats) -> Floats:
@@ -88,13 +84,9 @@ class Normal:
         _check_sigma(self)
 
     @property
-    def allowed(self) -> str:
+    def is_positive(self) -> bool:
         """All values are allowed."""
-        return ""
-
-    def is_allowed(self, values: Floats) -> NDArray[np.bool_]:
-        """All values are allowed."""
-        return np.ones(values.shape, dtype=bool)
+        return False
 
     def scaled(self, values: Floats) -> Floats:
         """Return y."""
@@ -147,13 +139,9 @@ class LogNormal:
         _check_sigma(self)
 
     @property
-    def allowed(self) -> str:
+    def is_positive(self) -> bool:
         """Logarithms need positive values."""
-        return "log-normal noise has a logarithm of positive values only"
-
-    def is_allowed(self, values: Floats) -> NDArray[np.bool_]:
-        """Positive values are allowed."""
-        return values > 0
+        return True
 
     def scaled(self, values: Floats) -> Floats:
         """Return log y."""
@@ -200,8 +188,8 @@ def _check_sigma(noise: Any) -> None:
         value = float(sigma)
     except (TypeError, ValueError):
         raise DataError(
-            f"The sigma of {kind} must be a number, a parameter of the model, or an expression; got "
-            f"{sigma!r}."
+            f"The sigma of {kind} must be a number, a parameter of the model, or an expression; "
+            f"got {sigma!r}."
         ) from None
     if not (value > 0 and np.isfinite(value)):
         raise DataError(f"The sigma of {kind} must be positive and finite; got {value:g}.")

@@ -1,12 +1,10 @@
-"""Searches from one point: SciPy's least squares and L-BFGS-B, then Fisher scoring to the end.
+"""SciPy's optimizers, fed with exact derivatives: L-BFGS-B and trust-region least squares.
 
-Both are fed exact derivatives. A solve that fails during the search is a wall to step back from,
-not the end of the search.
+A solve that fails on the way is a wall to step back from, not the end of the search.
 """
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,22 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from symode.equations.values import named
-from symode.errors import GradientError, OptionError, SolverError, SymodeError
+from symode.errors import GradientError, OptionError, SolverError
 from symode.problems.problem import Problem, Scores
-from symode.problems.starts import Start, failed_start
-from symode.problems.threads import one_blas_thread
 
 Floats = NDArray[np.float64]
-
-#: Scoring steps after SciPy's search: near the optimum each gains a digit or more.
-MAX_SCORING_STEPS = 20
-#: SciPy's search and scoring, again from where they ended, while that has not converged but helps.
-ROUNDS = 5
-#: A search has converged when a Newton step would gain less, in units of the value.
-CONVERGED = 1e-6
-#: What a fit may be worse than the best and count as the same: no test could tell them apart.
-SAME_VALUE = 1e-3
 
 
 @dataclass
@@ -40,7 +26,6 @@ class Counter:
     evaluations: int = 0
     lost: int = 0
     best: tuple[float, Floats] | None = None
-    reason: str = ""
     last: tuple[float, Floats, Floats] | None = field(default=None, repr=False)
 
     def value_and_grad(self, x: Floats) -> tuple[float, Floats]:
@@ -49,9 +34,8 @@ class Counter:
         self.evaluations += 1
         try:
             value, gradient = self.problem.objective(x)
-        except (SolverError, GradientError) as error:
+        except (SolverError, GradientError):
             self.lost += 1
-            self.reason = str(error)
             raise
         self.last = (value, gradient, x)
         self._keep(value, x)
@@ -77,9 +61,8 @@ class Counter:
         self.evaluations += 1
         try:
             scores = self.problem.scores(self.problem.space.inside(x))
-        except (SolverError, GradientError) as error:
+        except (SolverError, GradientError):
             self.lost += 1
-            self.reason = str(error)
             raise
         self._keep(self.problem.likelihood_of(scores), x)
         return scores
@@ -95,9 +78,9 @@ Optimizer = Callable[[Counter, Floats, int], str]
 def l_bfgs_b(counter: Counter, x0: Floats, max_iterations: int) -> str:
     """Search with limited-memory quasi-Newton steps; return the optimizer's last word.
 
-    SciPy's first step inside a box is the whole gradient, whatever its size: unscaled, it lands in a
-    corner. So parameters are measured in tenths of the width of their bounds, and the value in units
-    that give the first step length one.
+    SciPy's first step inside a box is the whole gradient, whatever its size: unscaled, it lands in
+    a corner. So parameters are measured in tenths of the width of their bounds, and the value in
+    units that give the first step length one.
     """
     from scipy.optimize import minimize
 
@@ -186,127 +169,3 @@ def choose_optimizer(problem: Problem, name: str) -> str:
             "likelihood. Use optimizer='l-bfgs-b', or give sigma as a number."
         )
     return key
-
-
-def run_start(
-    problem: Problem, index: int, x0: Floats, optimizer: str, max_iterations: int = 1000
-) -> Start:
-    """Search from one point; a search that fails is returned with its reason, never raised."""
-    with one_blas_thread():
-        return _search(problem, index, x0, optimizer, max_iterations)
-
-
-def _search(problem: Problem, index: int, x0: Floats, optimizer: str, max_iterations: int) -> Start:
-    space, counter, begun = problem.space, Counter(problem), time.perf_counter()
-    begin = np.asarray(space.theta(x0))
-    x0 = space.inside(x0)
-    message, converged = "", False
-    for _ in range(ROUNDS):
-        before = float("inf") if counter.best is None else counter.best[0]
-        try:
-            message = OPTIMIZERS[optimizer](counter, x0, max_iterations)
-        except (SymodeError, ArithmeticError, ValueError, np.linalg.LinAlgError) as error:
-            message = str(error)
-            if counter.best is None:
-                return failed_start(
-                    problem, index, begin, message, seconds=time.perf_counter() - begun
-                )
-        assert counter.best is not None
-        x0, scores, decrement = score_to_the_end(counter, counter.best[1])
-        value = counter.best[0]
-        converged = decrement <= tolerance(scores)
-        if converged or not value < before:
-            break
-    x = x0
-    gradient = np.full(space.size, np.nan) if scores is None else scores.gradient
-    sides = {-1: "lower", 1: "upper"}
-    return Start(
-        index=index,
-        begin=named(begin, space.parameters),
-        theta=space.theta(x),
-        value=value,
-        gradient=named(gradient, space.names),
-        decrement=decrement,
-        status="converged" if converged else "stopped",
-        message=message,
-        at_bound={
-            name: sides[int(side)]
-            for name, side in zip(space.names, space.at_bound(x), strict=True)
-            if side
-        },
-        evaluations=counter.evaluations,
-        lost=counter.lost,
-        seconds=time.perf_counter() - begun,
-    )
-
-
-def tolerance(scores: Scores | None) -> float:
-    """Return the decrement below which a search has converged.
-
-    Where sigma is only a weight, the value has no unit of its own: it is compared with the misfit.
-    """
-    if scores is None:
-        return 0.0
-    return CONVERGED * min(1.0, 0.5 * float(scores.residuals @ scores.residuals)) + 1e-10
-
-
-def score_to_the_end(counter: Counter, x: Floats) -> tuple[Floats, Scores | None, float]:
-    r"""Take Fisher-scoring steps :math:`x - F^{-1} g` while they lower the value.
-
-    With residuals at hand F costs nothing more, and near the optimum the steps reach it to
-    rounding where quasi-Newton steps end in the noise of the value. Parameters held by a
-    bound stay. Directions that F does not determine are left alone.
-
-    Returns
-    -------
-    x, scores, decrement
-        The best point, its scores (None where they cannot be computed), and what another step
-        would gain.
-    """
-    problem, space = counter.problem, counter.problem.space
-    try:
-        scores = counter.scores(x)
-    except (SolverError, GradientError):
-        return x, None, float("inf")
-    value = problem.likelihood_of(scores)
-    decrement = float("inf")
-    for _ in range(MAX_SCORING_STEPS):
-        step, decrement = scoring_step(scores, space.at_bound(x), space.widths)
-        if decrement <= 1e-14 * (1.0 + abs(value)):
-            break
-        for shrink in (1.0, 0.5, 0.25, 0.0625):
-            trial = space.inside(x + shrink * step)
-            try:
-                trial_scores = counter.scores(trial)
-            except (SolverError, GradientError):
-                continue
-            trial_value = problem.likelihood_of(trial_scores)
-            if trial_value < value:
-                break
-        else:
-            break
-        x, scores, value = trial, trial_scores, trial_value
-    else:
-        decrement = scoring_step(scores, space.at_bound(x), space.widths)[1]
-    counter.best = (value, x)
-    return x, scores, decrement
-
-
-def scoring_step(scores: Scores, sides: NDArray[np.intp], widths: Floats) -> tuple[Floats, float]:
-    """Return the scoring step and half the slope along it, what it should gain."""
-    gradient, root = scores.gradient, scores.information_root
-    # A bound holds a parameter that would leave: the gradient points out of the box downhill.
-    free = np.flatnonzero(sides * gradient >= 0)
-    step = np.zeros(gradient.size)
-    lengths = np.linalg.norm(root[:, free], axis=0)
-    free, lengths = free[lengths > 0], lengths[lengths > 0]
-    if not free.size:
-        return step, 0.0
-    # Columns of one length make the cut-off independent of units.
-    _, s, vt = np.linalg.svd(root[:, free] / lengths, full_matrices=False)
-    known = s > 1e-7 * s[0]
-    along = (vt @ (gradient[free] / lengths))[known] / s[known]
-    step[free] = -(vt[known].T @ (along / s[known])) / lengths
-    # No step longer than the box.
-    longest = np.max(np.abs(step) / widths, initial=0.0)
-    return step / max(1.0, longest), 0.5 * float(along @ along)

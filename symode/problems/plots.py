@@ -42,8 +42,7 @@ def plot_fit(problem: Problem, theta: Any, axes: Any, level: float) -> Any:
         raise OptionError(f"There are {count} observables to draw, but {panels.size} axes.")
     last = float(problem.loss.times.max())
     times = np.unique(np.append(np.linspace(problem.t0, last, FINE), problem.loss.times))
-    expressions = [series.expression for series in problem.series]
-    courses = problem.courses(theta, times, [*expressions, *problem.sigma])
+    courses = problem.courses(theta, times, [*problem.expressions, *problem.sigma])
     quantile = float(norm.ppf(0.5 + level / 2))
     for j, (panel, series) in enumerate(zip(panels, problem.series, strict=False)):
         color = f"C{j}"
@@ -54,6 +53,8 @@ def plot_fit(problem: Problem, theta: Any, axes: Any, level: float) -> Any:
         panel.plot(times, courses[j], color=color, label="model")
         panel.plot(series.times, series.values, "o", color="black", ms=4, label="data")
         panel.set_ylabel(series.name)
+        if np.min(courses[j]) >= 0 and np.min(series.values) >= 0:
+            panel.set_ylim(bottom=0)
         panel.legend(fontsize="small", frameon=False)
     for panel in panels[count:]:
         panel.set_visible(False)

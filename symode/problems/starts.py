@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from symode.equations.values import Named, named
+from symode.equations.values import Named
 from symode.errors import OptionError
 from symode.problems.problem import Problem
 from symode.problems.transforms import ParameterSpace
@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """One search: where it began, and where and how it ended.
+    r"""One search: where it began, and where and how it ended.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Start:
     gradient
         Of the estimated parameters on their scale, at the end. Shape ``(p,)``.
     decrement
-        What a Newton step would still gain: :math:`\\tfrac12 g^\\top F^{-1} g` over the parameters
+        What a Newton step would still gain: :math:`\tfrac12 g^\top F^{-1} g` over the parameters
         that are not held by a bound, in units of the value. Free of all units of the parameters.
     status
         ``"converged"``, ``"stopped"`` (before it converged) or ``"failed"`` (the first point, or
@@ -78,27 +78,6 @@ class Start:
         if self.status == "failed":
             return f"Start {self.index} failed: {self.message}"
         return f"nll = {self.value:.6g} (start {self.index}, {self.status}): {self.theta!r}"
-
-
-def failed_start(
-    problem: Problem, index: int, begin: Floats, reason: str, *, lost: int = 1, seconds: float = 0.0
-) -> Start:
-    """Return the record of a search that came to nothing."""
-    nothing = np.full(begin.size, np.nan)
-    return Start(
-        index,
-        named(begin, problem.space.parameters),
-        named(nothing, problem.space.parameters),
-        float("inf"),
-        named(np.full(problem.size, np.nan), problem.space.names),
-        float("nan"),
-        "failed",
-        reason,
-        {},
-        lost,
-        lost,
-        seconds,
-    )
 
 
 def starting_points(problem: Problem, starts: Any, seed: int) -> list[Floats]:

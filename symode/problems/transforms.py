@@ -164,7 +164,13 @@ class ParameterSpace:
         return named(theta, self.parameters)
 
     def point(self, theta: Floats) -> Floats:
-        """Return the point on the scale of all parameters, moved into the bounds. Shape ``(p,)``."""
+        """Return the point on the scale of all parameters, inside the bounds. Shape ``(p,)``.
+
+        Raises
+        ------
+        OptionError
+            For a value that is not positive on a logarithmic scale.
+        """
         values, x = np.asarray(theta)[self.places], np.empty(self.size)
         for transform, entries in self.groups:
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -222,7 +228,7 @@ def make_space(
     places = np.flatnonzero(np.isnan(values))
     if not places.size:
         raise OptionError("Every parameter is fixed: there is nothing to estimate.")
-    free = [parameters[i] for i in places]
+    free = [parameters[int(i)] for i in places]
     scales = _scales(scale, parameters)
     limits = _by_name(_as_mapping(bounds, parameters), parameters, "bounds")
     contradictions = [name for name in limits if name not in free]
@@ -243,7 +249,7 @@ def _limits(name: str, transform: Transform, limits: Mapping[str, Any]) -> tuple
     if name not in limits:
         if not transform.is_positive:
             raise OptionError(
-                f"{name} has no bounds. Give bounds={{{name}: (low, high)}} (they may be infinite), "
+                f"{name} has no bounds. Give bounds={{{name}: (low, high)}} (they may be infinite) "
                 f"or scale='log10', whose default is {DEFAULT_BOUNDS}."
             )
         low, high = DEFAULT_BOUNDS
@@ -256,8 +262,8 @@ def _limits(name: str, transform: Transform, limits: Mapping[str, Any]) -> tuple
             ) from None
     if not low < high:
         raise OptionError(
-            f"The bounds of {name} must be low < high; got ({low:g}, {high:g}). A parameter with one "
-            "value only belongs into fixed=."
+            f"The bounds of {name} must be low < high; got ({low:g}, {high:g}). A parameter with "
+            "one value only belongs into fixed=."
         )
     if transform.is_positive and not low > 0:
         raise OptionError(
