@@ -191,6 +191,7 @@ def _cases(who, repeats, environment, folder):
         environment = environment | {
             "JAX_COMPILATION_CACHE_DIR": str(folder / "jax"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         }
         _start(who, 1.0, environment)
     if who in ("symode", "diffrax"):

@@ -41,20 +41,16 @@ def run(present, quick: bool) -> list[dict]:
             result = _child(who, cores, quick)
             results.append(result)
             if "failure" in result:
-                rows.append([who, str(len(cores)), "failed", result["failure"][:80], ""])
+                rows.append([who, str(len(cores)), "failed", "", "", result["failure"][:80]])
                 continue
-            per_member = 1e3 * result["seconds"] * len(cores) / result["members"]
-            rows.append(
-                [
-                    who,
-                    str(len(cores)),
-                    f"{1e3 * result['seconds']:.1f}",
-                    f"{per_member:.4f}",
-                    result["how"],
-                ]
-            )
+            members = result["members"]
+            each = f"{1e3 * result['seconds'] * len(cores) / members:.4f}"
+            cpu = f"{1e3 * result['cpu'] / members:.4f}"
+            total = f"{1e3 * result['seconds'] * MEMBERS / members:.1f}"
+            rows.append([who, str(len(cores)), total, each, cpu, result["how"]])
+    header = ["who", "cores", "ms in all", "ms a member a core", "CPU ms a member", "how"]
     print(f"\nensemble: {MEMBERS} Lotka-Volterra gradients, rtol 1e-6, atol 1e-9")
-    print(table(rows, ["who", "cores", "ms in all", "ms a member a core", "how"]), flush=True)
+    print(table(rows, header), flush=True)
     return results
 
 
@@ -93,11 +89,18 @@ def _measure(who, cores, rounds) -> dict:
 
     seconds = []
     for _ in range(rounds + 1):
-        started = time.perf_counter()
+        started = time.perf_counter(), time.process_time()
         call()
-        seconds.append(time.perf_counter() - started)
-    median = float(np.median(seconds[1:]))
-    return {"who": who, "cores": len(cores), "seconds": median, "members": members, "how": how}
+        seconds.append((time.perf_counter() - started[0], time.process_time() - started[1]))
+    wall, cpu = map(float, np.median(seconds[1:], axis=0))
+    return {
+        "who": who,
+        "cores": len(cores),
+        "seconds": wall,
+        "cpu": cpu,
+        "members": members,
+        "how": how,
+    }
 
 
 def _check(call, z0s, workload, who) -> None:
