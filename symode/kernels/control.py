@@ -6,7 +6,7 @@ import math
 
 from symode.kernels.dense import stage_scale
 from symode.kernels.jit import by_type, inline
-from symode.kernels.types import Control, Erk, Floats, Method, Rosenbrock, Scratch
+from symode.kernels.types import GROUP, Control, Erk, Floats, Method, Rosenbrock, Scratch
 
 SAFETY = 0.9
 SHRINK = 0.2
@@ -29,6 +29,7 @@ def error_norm(method: Method, control: Control, h: float, scratch: Scratch) -> 
 
     With two rows of error weights (DOP853) the norms E5 and E3 of the two estimates combine to
     E5²/sqrt(E5² + 0.01 E3²). Hairer, Nørsett & Wanner (1993), eqs. II.4.11 and II.10.17 ff.
+    Components with an infinite atol do not count one by one; those with a weight count as one.
     """
     y, new, k = scratch.y, scratch.new, scratch.k
     scale_h = abs(stage_scale(method, h))
@@ -53,11 +54,41 @@ def error_norm(method: Method, control: Control, h: float, scratch: Scratch) -> 
             for s in range(method.n_stages):
                 error += method.e[1, s] * k[s, i]
             second += (error / scale) ** 2
+    if control.weight.size > 0:
+        group = _group_error(method, control, scratch)
+        first += group
+        second += group
+        counted += 1
     if counted == 0:
         return 0.0
     if method.e.shape[0] == 2 and first > 0.0:
         first = first * first / (first + 0.01 * second)
     return scale_h * math.sqrt(first / counted)
+
+
+@inline
+def group_size(control: Control, y: Floats) -> float:
+    """Return the weighted norm of the components judged together."""
+    total = 0.0
+    for i in range(control.weight.size):
+        total += (control.weight[i] * y[i]) ** 2
+    return math.sqrt(total)
+
+
+@inline
+def _group_error(method: Method, control: Control, scratch: Scratch) -> float:
+    """Return the squared error of the group, relative to rtol times its largest norm so far."""
+    scale = control.rtol * max(scratch.clock[GROUP], group_size(control, scratch.new))
+    if scale == 0.0:
+        return 0.0
+    total = 0.0
+    for i in range(control.weight.size):
+        if control.weight[i] != 0.0:
+            error = 0.0
+            for s in range(method.n_stages):
+                error += method.e[0, s] * scratch.k[s, i]
+            total += (control.weight[i] * error / scale) ** 2
+    return total
 
 
 def _beta_erk(method: Method) -> float:

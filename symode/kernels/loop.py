@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from symode.kernels.control import error_norm, first_step, rough_step, step_factor
+from symode.kernels.control import error_norm, first_step, group_size, rough_step, step_factor
 from symode.kernels.dense import interpolant_weights
 from symode.kernels.erk import complete_stages, step_erk
 from symode.kernels.jit import by_type, inline, kernel
@@ -17,6 +17,7 @@ from symode.kernels.rosenbrock import step_rosenbrock
 from symode.kernels.types import (
     ERR,
     FSAL_READY,
+    GROUP,
     H_TRIED,
     JUST_REJECTED,
     NEXT_OBS,
@@ -93,6 +94,7 @@ def start(
     n = scratch.y.size
     for i in range(n):
         scratch.peak[i] = abs(scratch.y[i])
+    clock[GROUP] = group_size(control, scratch.y)
     evaluate(system, t, scratch.y, scratch, scratch.k, 0)
     for i in range(n):
         if not (abs(scratch.k[0, i]) < math.inf):
@@ -259,6 +261,8 @@ def advance(
         for i in range(size):
             scratch.y[i] = scratch.new[i]
             scratch.peak[i] = max(scratch.peak[i], abs(scratch.new[i]))
+        if control.weight.size > 0:
+            clock[GROUP] = max(clock[GROUP], group_size(control, scratch.new))
         if method.fsal:
             last_stage = method.n_stages - 1
             for i in range(size):

@@ -44,7 +44,8 @@ H: Final = 1
 T_END: Final = 2
 ERR: Final = 3  # logarithm of the norm of the last accepted step's error, for the PI controller
 H_TRIED: Final = 4  # last step size tried, reported on failure
-N_CLOCK: Final = 5
+GROUP: Final = 5  # largest norm of the grouped components so far
+N_CLOCK: Final = 6
 
 #: Places in `Scratch.count`.
 STEPS: Final = 0
@@ -180,6 +181,7 @@ class Control(NamedTuple):
     lazy: bool  # make the interpolant's extra stages only where an observation needs them
     atol: Floats  # (N,); infinite where a component does not count
     floor: Floats  # (N,) share of the largest past value that counts as current size
+    weight: Floats  # (N,) weights of components judged together; empty where there are none
 
 
 class Observations(NamedTuple):

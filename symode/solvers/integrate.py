@@ -36,6 +36,8 @@ class Forward:
     n_controlled
         Leading components under absolute tolerance; those after it, up to n, are quadratures,
         held to rtol of their own largest value; tangents follow with ``tangent_atol``.
+    weight
+        Weights of components judged together (tangents of quadratures).
     """
 
     system: kt.System
@@ -46,6 +48,7 @@ class Forward:
     keep: bool = True
     lazy: bool = False
     tangent_atol: Floats | None = None
+    weight: Floats | None = None
 
     def __post_init__(self) -> None:
         n = self.system.n
@@ -54,7 +57,9 @@ class Forward:
         atol = np.concatenate([self.options.atol, np.zeros(n - self.n_controlled), extra])
         floor = np.zeros(atol.size)
         floor[self.n_controlled : n] = 1.0
-        self.control = native.make_control(self.options, atol, floor, lazy=self.lazy)
+        self.control = native.make_control(
+            self.options, atol, floor, weight=self.weight, lazy=self.lazy
+        )
         self.scratch = native.make_scratch(self.method, self.system, atol.size, self.work_size)
         self.store = native.make_store(self.method, n, CAPACITY if self.keep else 0, self.keep)
         self.driver = native.Driver(self.enlarge)

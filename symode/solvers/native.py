@@ -121,6 +121,7 @@ def make_control(
     atol: Floats,
     floor: Floats,
     *,
+    weight: Floats | None = None,
     rtol: float | None = None,
     replay: bool = False,
     lazy: bool = False,
@@ -134,6 +135,7 @@ def make_control(
         lazy=lazy,
         atol=np.ascontiguousarray(atol, dtype=float),
         floor=np.ascontiguousarray(floor, dtype=float),
+        weight=np.empty(0) if weight is None else weight,
     )
 
 

@@ -18,7 +18,7 @@ from symode.gradients.methods.base import (
     failed_forward,
     make_forward,
 )
-from symode.gradients.methods.continuous import adjoint_control, run_backward
+from symode.gradients.methods.continuous import adjoint_control, run_backward, set_weights
 from symode.gradients.task import Task
 from symode.kernels import types as kt
 from symode.solvers import native
@@ -107,6 +107,7 @@ class BacksolveRunner(Runner):
         from symode.kernels.gradient import close_gradient, loss_value
 
         task, forward, scratch = self.task, self.forward, self.scratch
+        set_weights(self.control, theta)
         y0 = begin(task, forward, self.compiled, theta, z0)
         forward.reset(y0, task.t0, task.t1)
         status = forward.run()

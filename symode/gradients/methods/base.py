@@ -71,6 +71,7 @@ def make_forward(
     keep: bool,
     lazy: bool,
     tangent_atol: Floats | None = None,
+    weight: Floats | None = None,
 ) -> Forward:
     """Return the memory of the task's forward pass."""
     from symode.solvers.native import make_observations
@@ -85,6 +86,7 @@ def make_forward(
         keep=keep,
         lazy=lazy,
         tangent_atol=tangent_atol,
+        weight=weight,
     )
 
 

@@ -20,14 +20,21 @@ ADJOINT_FLOOR = 1e-3
 def adjoint_control(task: Task, leading: Floats) -> kt.Control:
     """Return the control of a state (leading, lam, mu).
 
-    lam is held to rtol of its own size; lam of a quadrature is constant, and mu, an integral of
-    lam, follows it: both stay outside the error norm.
+    Each component of lam is held to rtol of its own size; lam of a quadrature is constant. The
+    components of mu are held to rtol together, in the scaled norm of the gradient (`set_weights`):
+    lam alone does not see a loss that depends on a parameter through a running cost or forcing.
     """
     states = task.equations.n_states
     lam = np.where(np.arange(task.n) < states, 0.0, np.inf)
     atol = np.concatenate([leading, lam, np.full(task.m, np.inf)])
     floor = np.concatenate([np.zeros(leading.size), np.full(task.n + task.m, ADJOINT_FLOOR)])
-    return native.make_control(task.options, atol, floor)
+    return native.make_control(task.options, atol, floor, weight=np.zeros(atol.size))
+
+
+def set_weights(control: kt.Control, theta: Floats) -> None:
+    """Weigh mu by the size of the parameters, 1 where that is 0."""
+    if theta.size:
+        control.weight[-theta.size :] = np.where(theta == 0.0, 1.0, np.abs(theta))
 
 
 def run_backward(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from symode.gradients.methods.base import (
     Floats,
@@ -28,6 +29,11 @@ class DiscreteAdjoint:
     of the true J falls with the solver's tolerance. Cost: one forward pass, and one
     vector-Jacobian product per stage. Memory: :math:`8 (S + 1) n + 16` bytes a step for S stages.
     Serves every solver of symode, explicit and stiff.
+
+    The steps are chosen for z, not for its sensitivities. Where a parameter is exactly 0 or a state
+    0 throughout, the tangents in these directions are added to the error norm; an accidental
+    cancellation, such as (p - q) g(t) at p = q, is for `verify`, ``gradient_rtol`` or
+    `ForwardSensitivity` to find.
 
     References
     ----------
@@ -57,21 +63,92 @@ class DiscreteAdjoint:
 
 
 class DiscreteRunner(Runner):
-    """A `DiscreteAdjoint` made ready for one task."""
+    """A `DiscreteAdjoint` made ready for one task.
 
-    def __init__(self, task: Task) -> None:
+    Parameters
+    ----------
+    task
+        What to do.
+    watched
+        Directions, in the order (theta, z0), whose tangents count in the error norm of the
+        forward pass. None by default: the steps are then chosen for z alone.
+    """
+
+    def __init__(self, task: Task, watched: tuple[int, ...] = ()) -> None:
         implicit = task.options.is_stiff
         names = ["rhs", "vjp", *(["jac", "second"] if implicit else [])]
-        self.task = task
+        if watched:
+            names += ["jvp", *(["djac"] if implicit else [])]
+        self.task, self.watched = task, watched
         self.compiled = task.compile(names)
-        self.system = task.bind(self.compiled, implicit)
-        self.forward: Forward = make_forward(task, self.compiled, self.system, keep=True, lazy=True)
+        field = task.bind(self.compiled, implicit)
+        self.system: kt.Field | kt.Tangents = field
+        size = task.n * len(watched)
+        if watched:
+            directions = np.vstack([np.eye(task.m), np.zeros((task.n, task.m))])
+            self.system = kt.Tangents(*field, directions[list(watched)])
+        self.forward: Forward = make_forward(
+            task,
+            self.compiled,
+            self.system,
+            keep=True,
+            lazy=True,
+            tangent_atol=np.zeros(size) if watched else None,
+            weight=np.zeros(task.n + size) if watched else None,
+        )
         self.table = task.loss_table()
         self.gradient = task.gradient_arrays()
         self.z0 = np.zeros(task.n)
+        self._careful: dict[tuple[int, ...], DiscreteRunner] = {}
 
     def compute(self, theta: Floats, z0: Floats | None) -> None:
-        """Compute value and gradient, see `Runner`."""
+        """Compute value and gradient, see `Runner`.
+
+        Where a parameter is exactly 0, or a state is 0 throughout, z need not show what moving it
+        would do: f = k sin(9 t) at k = 0 is solved in one step. Such directions are watched.
+        """
+        if not self.watched and not theta.all():
+            self._watch(np.flatnonzero(theta == 0.0), theta, z0)
+            return
+        self._run(theta, z0)
+        if not self.watched and not self.forward.scratch.peak[: self.task.equations.n_states].all():
+            idle = np.flatnonzero(self.forward.scratch.peak[: self.task.equations.n_states] == 0.0)
+            self._watch(self.task.m + idle, theta, z0)
+
+    def _watch(self, directions: NDArray[np.int64], theta: Floats, z0: Floats | None) -> None:
+        watched = tuple(int(i) for i in directions)
+        runner = self._careful.get(watched)
+        if runner is None:
+            runner = self._careful[watched] = DiscreteRunner(self.task, watched)
+        runner.forward.driver.stop = self.forward.driver.stop
+        runner.compute(theta, z0)
+        for mine, found in zip(self.gradient, runner.gradient, strict=True):
+            mine[:] = found
+        self.table.times[:] = runner.table.times
+        self.forward.scratch.count[:] = runner.forward.scratch.count
+
+    def _start_tangents(self, theta: Floats, z0: Floats | None) -> None:
+        """Set the tangents at t0 and the tolerances they are held to."""
+        task, forward, states = self.task, self.forward, self.task.equations.n_states
+        start = np.zeros((len(self.watched), task.n))
+        slope = np.zeros((states, task.m))
+        if z0 is None:
+            p = self.compiled.pack(theta, self.system.p)
+            for i, row in enumerate(np.eye(task.n)[:states]):
+                slope[i] = self.compiled.call("initial_vjp", task.t0, self.z0, p, row)[: task.m]
+        for tangent, direction in zip(start, self.watched, strict=True):
+            if direction < task.m:
+                tangent[:states] = slope[:, direction]
+            else:
+                tangent[direction - task.m] = 1.0
+        forward.scratch.y[task.n :] = start.ravel()
+        atol = forward.control.atol[task.n :].reshape(-1, task.n)
+        atol[:, :states] = task.options.atol
+        if task.n > states:
+            atol[:, states:] = np.inf
+            forward.control.weight[task.n :].reshape(-1, task.n)[:, states:] = 1.0
+
+    def _run(self, theta: Floats, z0: Floats | None) -> None:
         from symode.kernels.gradient import discrete_gradient
 
         task, forward = self.task, self.forward
@@ -79,6 +156,8 @@ class DiscreteRunner(Runner):
         if z0 is not None:
             self.z0[: task.equations.n_states] = z0
             self.z0[task.equations.n_states :] = 0.0
+        if self.watched:
+            self._start_tangents(theta, z0)
         from_initial = z0 is None
         count = forward.scratch.count
         count[kt.PHASE] = 0
@@ -117,6 +196,8 @@ class DiscreteRunner(Runner):
         from symode.kernels.gradient import discrete_members
 
         task, forward = self.task, self.forward
+        if not theta.all() or not z0.all():
+            return self._one_by_one(theta, z0)
         self.system.p[: task.m] = theta
         starts = np.zeros((z0.shape[0], task.n))
         starts[:, : task.equations.n_states] = z0
@@ -142,6 +223,17 @@ class DiscreteRunner(Runner):
         if unsound.size:
             self.compute(theta, z0[unsound[0]])
         return scalars[:, kt.VALUE], dtheta, dz0[:, : task.equations.n_states]
+
+    def _one_by_one(self, theta: Floats, z0: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return the same where zeros may have to be watched."""
+        values = np.empty(z0.shape[0])
+        dtheta, dz0 = np.empty((z0.shape[0], self.task.m)), np.empty(z0.shape)
+        for i, row in enumerate(z0):
+            self.compute(theta, row)
+            values[i] = self.gradient.scalars[kt.VALUE]
+            dtheta[i] = self.gradient.theta
+            dz0[i] = self.gradient.lam[: z0.shape[1]]
+        return values, dtheta, dz0
 
     def stats(self) -> dict[str, object]:
         """Return what the last call cost."""

@@ -71,6 +71,7 @@ class SensitivityRunner(Runner):
             keep=False,
             lazy=True,
             tangent_atol=np.zeros(task.n * (task.m + states)),
+            weight=np.zeros(task.n * (1 + task.m + states)) if task.n > states else None,
         )
         self.table = task.loss_table()
         self.gradient = task.gradient_arrays()
@@ -83,8 +84,11 @@ class SensitivityRunner(Runner):
         scale[scale == 0.0] = 1.0
         atol = forward.control.atol[task.n :].reshape(-1, task.n)
         atol[:, :states] = task.options.atol / scale[:, None]
-        # Tangents of a quadrature are integrals of tangents: they follow, like the quadrature.
-        atol[:, states:] = np.inf
+        if task.n > states:
+            # Tangents of a quadrature are held to rtol together, in the scaled norm.
+            atol[:, states:] = np.inf
+            weight = forward.control.weight[task.n :].reshape(-1, task.n)
+            weight[:, states:] = scale[:, None]
         start = np.zeros((task.m + states, task.n))
         start[task.m :, :states] = np.eye(states)
         forward.reset(np.concatenate([y0, start.ravel()]), task.t0, task.t1)
