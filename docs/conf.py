@@ -48,9 +48,11 @@ napoleon_use_rtype = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
+python_use_unqualified_type_names = True
 
 html_theme = "furo"
 html_title = "symode"
 html_static_path = ["_static"]
+html_css_files = ["symode.css"]
 html_copy_source = False
 html_show_sphinx = False

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Sequence
 
 from docutils import nodes
@@ -14,8 +15,24 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 
+ROLES = re.compile(r":math:`(?P<math>[^`]+)`|`+(?P<code>[^`]+)`+")
+
+
+def inline(text: str) -> list[nodes.Node]:
+    """Return text with the two roles that first lines of docstrings use: mathematics and code."""
+    parts: list[nodes.Node] = []
+    at = 0
+    for match in ROLES.finditer(text):
+        parts.append(nodes.Text(text[at : match.start()]))
+        kind = nodes.math if match["math"] else nodes.literal
+        content = match["math"] or match["code"]
+        parts.append(kind(content, content))
+        at = match.end()
+    return [*parts, nodes.Text(text[at:])]
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> nodes.table:
-    """Return a docutils table of plain text; the first column is set as code."""
+    """Return a docutils table; the first column is set as code."""
     group = nodes.tgroup(cols=len(header))
     group.extend(nodes.colspec(colwidth=1) for _ in header)
     head, body = nodes.thead(), nodes.tbody()
@@ -24,8 +41,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> nodes.table:
             row = nodes.row()
             for column, text in enumerate(line):
                 code = part is body and column == 0
-                inline = nodes.literal(text, text) if code else nodes.Text(text)
-                row += nodes.entry("", nodes.paragraph("", "", inline))
+                content = [nodes.literal(text, text)] if code else inline(text)
+                row += nodes.entry("", nodes.paragraph("", "", *content))
             part += row
     group += head
     group += body
