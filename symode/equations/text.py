@@ -21,8 +21,8 @@ Numbers with a point or an exponent are floats, others exact integers. Expressio
 - ``+ - * / ^ **`` and parentheses,
 - comparisons, which chain (``0 < x < 1``), ``and``, ``or``, ``not``,
 - ``if(condition, a, b)`` and ``piecewise(a, condition, ..., otherwise)``,
-- ``exp log ln log10 sqrt sin cos tan asin acos atan atan2 sinh cosh tanh abs min max erf gamma
-  loggamma sign heaviside`` and the constant ``pi``.
+- ``exp log ln log10 sqrt sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh abs min
+  max erf erfc gamma loggamma sign heaviside floor`` and the constant ``pi``.
 
 A name is a function only in front of a parenthesis, so a parameter may be called ``gamma``, but not
 in a text that calls the function.

@@ -6,14 +6,16 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import sympy as sp
+from numpy.typing import NDArray
 
 from symode.equations.equations import Equations
 from symode.equations.inputs import SymbolLike, SymbolsLike, from_function, from_mapping
 from symode.equations.loss import LossLike
 from symode.equations.text import parse_model
 from symode.equations.values import vector
-from symode.errors import ParameterError
+from symode.errors import ModelError, ParameterError
 from symode.gradients.as_scipy import ScipySystem, scipy_system
 from symode.gradients.black_box import BlackBox
 from symode.gradients.methods import GradientMethod
@@ -21,6 +23,8 @@ from symode.gradients.value_and_grad import Gradient, ValueAndGrad
 from symode.interface.solving import gradient, solve, source
 from symode.solvers.solution import Solution
 from symode.symbolic import blocks
+from symode.symbolic.adjoint_system import AdjointSystem, adjoint_system
+from symode.symbolic.latex import display, model_latex
 from symode.symbolic.lift import lift_field
 
 
@@ -144,6 +148,52 @@ class Model:
     def dfdtheta(self) -> sp.ImmutableMatrix:
         r"""The block :math:`\nabla_{\S3} f`, shape (n, m)."""
         return blocks.dfdtheta(self._equations)
+
+    @cached_property
+    def sparsity(self) -> dict[str, NDArray[np.bool_]]:
+        """Where "dfdz", shape (n, n), and "dfdtheta", shape (n, m), are not written as zero.
+
+        Examples
+        --------
+        >>> Model.from_text("x' = a*x; y' = x - y").sparsity["dfdz"].tolist()
+        [[True, False], [True, True]]
+        """
+        matrices = {"dfdz": self.dfdz, "dfdtheta": self.dfdtheta}
+        return {name: blocks.sparsity(matrix) for name, matrix in matrices.items()}
+
+    def adjoint_system(self, loss: LossLike | None = None) -> AdjointSystem:
+        r"""Return q, dq/dt, terminal conditions and jumps of the adjoint, as SymPy matrices.
+
+        Parameters
+        ----------
+        loss
+            Gives the terminal and running cost and the observations; None leaves an undefined
+            terminal cost Phi.
+
+        Examples
+        --------
+        >>> Model.from_text("x' = -k*x").adjoint_system().dqdt.T
+        Matrix([[-k*x, a_x*k, a_x*x]])
+        """
+        return adjoint_system(self._equations, loss, lambda eq, theta: Model(eq).as_scipy(theta))
+
+    def latex(self) -> str:
+        r"""Return the equations, initial values and observables as LaTeX.
+
+        Examples
+        --------
+        >>> print(Model.from_text("x' = -k*x").latex())
+        \begin{aligned}
+        \frac{d x}{d t} &= - k x
+        \end{aligned}
+        """
+        return model_latex(self._equations)
+
+    def _repr_latex_(self) -> str | None:
+        try:
+            return display(self.latex())
+        except ModelError:
+            return None
 
     def solve(
         self,

@@ -98,6 +98,8 @@ EXPRESSIONS = {
     "asin(x) + acos(x) + atan(x)": sp.asin(x) + sp.acos(x) + sp.atan(x),
     "sin(x) + cos(x) + tan(pi/4)": sp.sin(x) + sp.cos(x) + 1,
     "sinh(x) + cosh(x) + tanh(x)": sp.sinh(x) + sp.cosh(x) + sp.tanh(x),
+    "asinh(x) + acosh(x) - atanh(x)": sp.asinh(x) + sp.acosh(x) - sp.atanh(x),
+    "erfc(x) + floor(y) + floor(2.5)": sp.erfc(x) + sp.floor(y) + 2,
     "if(x > 0, x, 0)": sp.Piecewise((x, x > 0), (0, True)),
     "if(not x <= 0, 1, 2)": sp.Piecewise((1, x > 0), (2, True)),
     "if(0 < x < 1, 1, 2)": sp.Piecewise((1, sp.And(x > 0, x < 1)), (2, True)),

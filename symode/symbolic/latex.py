@@ -1,0 +1,110 @@
+"""Models and adjoint systems as LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import sympy as sp
+
+from symode.equations.describe import brief
+from symode.equations.equations import Equations
+from symode.errors import ModelError
+
+
+def model_latex(equations: Equations) -> str:
+    r"""Return the equations, initial values and observables as an ``aligned`` environment.
+
+    Raises
+    ------
+    ModelError
+        When an expression is nested too deeply for SymPy to print.
+
+    Examples
+    --------
+    >>> import sympy as sp
+    >>> x, k, t = sp.symbols("x k t")
+    >>> print(model_latex(Equations((x,), (-k * x,), (k,), t, initial=(sp.Integer(2),))))
+    \begin{aligned}
+    \frac{d x}{d t} &= - k x \\
+    x(t_{0}) &= 2
+    \end{aligned}
+    """
+    lines = [
+        (rate(state, equations.time), latex(f))
+        for state, f in zip(equations.states, equations.rhs, strict=True)
+    ]
+    lines += [
+        (f"{latex(state)}({latex(equations.time)}_{{0}})", latex(value))
+        for state, value in zip(equations.states, equations.initial or (), strict=False)
+    ]
+    lines += [(words(name), latex(expression)) for name, expression in equations.observables]
+    return aligned(lines)
+
+
+def aligned(lines: Iterable[tuple[str, str]]) -> str:
+    r"""Return pairs (left side, right side) as an ``aligned`` environment.
+
+    Examples
+    --------
+    >>> print(aligned([("x", "1"), ("y", "2")]))
+    \begin{aligned}
+    x &= 1 \\
+    y &= 2
+    \end{aligned}
+    """
+    body = " \\\\\n".join(f"{left} &= {right}" for left, right in lines)
+    return f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}"
+
+
+def rate(symbol: sp.Symbol, time: sp.Symbol) -> str:
+    r"""Return the time derivative of a symbol.
+
+    Examples
+    --------
+    >>> import sympy as sp
+    >>> rate(sp.Symbol("x"), sp.Symbol("t"))
+    '\\frac{d x}{d t}'
+    """
+    return rf"\frac{{d {latex(symbol)}}}{{d {latex(time)}}}"
+
+
+def words(name: str) -> str:
+    r"""Return a name as upright text.
+
+    Examples
+    --------
+    >>> words("prey_1")
+    '\\text{prey\\_1}'
+    """
+    escapes = {mark: f"\\{mark}" for mark in "_%&#${}"}
+    escapes |= {"\\": r"\backslash{}", "^": r"\^{}", "~": r"\~{}"}
+    return rf"\text{{{''.join(escapes.get(mark, mark) for mark in name)}}}"
+
+
+def latex(expression: sp.Basic) -> str:
+    r"""Return an expression as LaTeX, or say that it is too deep for SymPy's printer.
+
+    Examples
+    --------
+    >>> import sympy as sp
+    >>> latex(sp.sqrt(sp.Symbol("x")))
+    '\\sqrt{x}'
+    """
+    try:
+        return str(sp.latex(expression))
+    except RecursionError:
+        raise ModelError(
+            f"{brief(expression)} is nested too deeply for SymPy to print. Split it with further "
+            "symbols to see it as LaTeX."
+        ) from None
+
+
+def display(text: str) -> str:
+    r"""Return LaTeX as a notebook shows it.
+
+    Examples
+    --------
+    >>> display("x")
+    '$\\displaystyle x$'
+    """
+    return rf"$\displaystyle {text}$"
