@@ -156,7 +156,7 @@ class _Runner:
         observe(
             self.system, forward.observations, self.table, forward.scratch, self.values, self.dtheta
         )
-        tangents = forward.observations.y[:, n:].reshape(-1, self.moving.size, n)
+        tangents = forward.observations.y[:, n:].reshape(task.times.size, self.moving.size, n)
         jacobian = self.dtheta[:, self.columns]
         jacobian[:, self.moving] += np.einsum("kqn,kn->kq", tangents, self.table.seeds)
         self._check(jacobian)
