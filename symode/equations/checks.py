@@ -247,7 +247,8 @@ def _faults_of_assumptions(symbol: sp.Symbol, role: str) -> Iterator[str]:
 
 def _clash(name: str, entries: Sequence[tuple[sp.Symbol, str]]) -> str:
     roles = [role if role == "time" else f"a {role}" for _, role in entries]
-    fault = f"The name {name} is used twice, for {' and '.join(dict.fromkeys(roles))}: rename one."
+    way_out = "rename one, or pass another time=" if "time" in roles else "rename one"
+    fault = f"The name {name} is used twice, for {' and '.join(dict.fromkeys(roles))}: {way_out}."
     kinds = list(dict.fromkeys(describe_symbol(symbol) for symbol, _ in entries))
     if len(kinds) > 1:
         fault += (

@@ -133,6 +133,8 @@ def _equation_pairs(
         if not all(isinstance(item, tuple | list | sp.Tuple) and len(item) == 2 for item in items):
             return _vector(items, given, reader)
         pairs = [(item[0], item[1]) for item in items]
+    elif isinstance(equations, str):
+        raise ModelError("The equations are a text. Model.from_text(text) reads models from text.")
     else:
         raise ModelError(
             f"The equations are a {type(equations).__name__}. Give a mapping {{state: expression}}"

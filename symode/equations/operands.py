@@ -104,14 +104,14 @@ class Builder:
 
     def quotient(self, left: Operand, right: Operand, token: Token) -> Operand:
         """Return left / right."""
-        one = Operand([sp.S.NegativeOne], token, value=-1.0)
-        return self.product(left, self.power(right, one, token), token)
+        minus_one = Operand([sp.S.NegativeOne], token, value=-1.0)
+        return self.product(left, self.power(right, minus_one, token), token)
 
     def negative(self, operand: Operand, token: Token) -> Operand:
         """Return -operand."""
         self._expect_number(operand, token)
-        minus = Operand([sp.S.NegativeOne], token, value=-1.0)
-        negated = self.product(minus, operand, token)
+        minus_one = Operand([sp.S.NegativeOne], token, value=-1.0)
+        negated = self.product(minus_one, operand, token)
         negated.token = token
         return negated
 

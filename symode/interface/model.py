@@ -10,6 +10,7 @@ import numpy as np
 import sympy as sp
 from numpy.typing import NDArray
 
+from symode.equations.checks import non_smooth_constructs
 from symode.equations.equations import Equations
 from symode.equations.inputs import SymbolLike, SymbolsLike, from_function, from_mapping
 from symode.equations.loss import LossLike
@@ -148,6 +149,17 @@ class Model:
     def dfdtheta(self) -> sp.ImmutableMatrix:
         r"""The block :math:`\nabla_{\S3} f`, shape (n, m)."""
         return blocks.dfdtheta(self._equations)
+
+    @cached_property
+    def non_smooth(self) -> tuple[str, ...]:
+        """One statement per construct with a kink or a jump, and where it stands.
+
+        Examples
+        --------
+        >>> Model.from_text("x' = -k*abs(x)").non_smooth
+        ('Abs(x) in dx/dt',)
+        """
+        return non_smooth_constructs(self._equations)
 
     @cached_property
     def sparsity(self) -> dict[str, NDArray[np.bool_]]:

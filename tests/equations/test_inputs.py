@@ -108,7 +108,9 @@ REFUSED = {
         "dx/dt is a matrix of shape (2, 1)",
     ),
     "vector without states": (lambda: from_mapping([F, G]), "states="),
+    "whole model as text": (lambda: from_mapping("x' = a"), "Model.from_text(text) reads"),
     "one expression": (lambda: from_mapping(F), "The equations are a Add"),
+    "state named t": (lambda: from_mapping({t: -t}), "a state and time: rename one, or pass"),
     "unordered parameters": (lambda: from_mapping({x: F, y: G}, {a, b}), "is a set"),
     "parameter values": (lambda: from_mapping({x: F, y: G}, {a: 1, b: 2}), "is a mapping"),
     "state without equation": (
