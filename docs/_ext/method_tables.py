@@ -14,7 +14,6 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-
 ROLES = re.compile(r":math:`(?P<math>[^`]+)`|`+(?P<code>[^`]+)`+")
 
 
