@@ -31,9 +31,7 @@ def error_of(found: symode.Gradient, known: Exact, case: Case, z0: np.ndarray) -
     """Return the error in all derivatives, in the scaled norm; times are scaled by the span."""
     size = np.abs(np.concatenate([case.theta, z0]))
     span = abs(case.span[1] - case.span[0])
-    scale = np.concatenate(
-        [np.where(size == 0.0, 1.0, size), np.full(2 + known.times.size, span)]
-    )
+    scale = np.concatenate([np.where(size == 0.0, 1.0, size), np.full(2 + known.times.size, span)])
     flat = lambda g: np.concatenate([g.theta, g.z0, [g.t0, g.t1], g.times])  # noqa: E731
     gap = (flat(found) - flat(known)) * scale
     return float(np.linalg.norm(gap) / np.linalg.norm(flat(known) * scale))

@@ -57,6 +57,7 @@ class Subject:
     z0: Floats | None
     seed: int = 0
     _known: dict[tuple[str, float], Outcome | SymodeError] = field(default_factory=dict)
+    _steps: dict[float, Steps] = field(default_factory=dict)
 
     @cached_property
     def second(self) -> Task:
@@ -100,8 +101,12 @@ class Subject:
         return isinstance(self.method, STEP_DERIVATIVES)
 
     def steps(self, task: Task) -> Steps:
-        """Return the accepted steps along which the method computes J."""
-        return steps_of(base_solve(task, self.method, self.theta, self.z0))
+        """Return the accepted steps along which the method computes J, computed once."""
+        rtol = task.options.rtol
+        if rtol not in self._steps:
+            forward = base_solve(task, self.method, self.theta, self.z0)
+            self._steps[rtol] = steps_of(forward)
+        return self._steps[rtol]
 
     @cached_property
     def _ranges(self) -> tuple[Floats, Floats]:

@@ -142,16 +142,15 @@ def _slope_text(row: Remainder) -> str:
 
 def _plateau(subject: Subject, worst: Remainder) -> tuple[bool, str]:
     """Judge a method with steps of its own: at the tolerance, or falling with it."""
-    loose, tight = subject.tasks
-    text = f"R/ε levels off at {worst.gap:.1e}, the tolerance, as a continuous adjoint's must"
-    rtol = subject.task.options.rtol
-    if worst.gap <= max(TOLERANCES * rtol, SAFETY * worst.doubt):
-        return True, text
-    errors = [max(row.gap for row in remainders(subject, task)) for task in (loose, tight)]
-    falls = errors[1] <= max(errors[0] / FALL, TOLERANCES * tight.options.rtol)
-    if falls:
-        return True, f"{text}; it falls to {errors[1]:.1e} at rtol {tight.options.rtol:.0e}"
-    return False, f"R/ε levels off at {errors[1]:.1e} whatever the tolerance"
+    other = max(remainders(subject, subject.second), key=lambda row: row.gap)
+    here_is_loose = subject.task is subject.tasks[0]
+    loose, tight = (worst, other) if here_is_loose else (other, worst)
+    rtol = subject.second.options.rtol
+    limit = max(loose.gap / FALL, TOLERANCES * subject.tasks[1].options.rtol)
+    if tight.gap <= max(limit, SAFETY * tight.doubt):
+        text = f"R/ε levels off at {worst.gap:.1e}, the tolerance, as a continuous adjoint's must"
+        return True, f"{text} (at rtol {rtol:.0e}: {other.gap:.1e})"
+    return False, f"R/ε levels off at {worst.gap:.1e} whatever the tolerance"
 
 
 def _blame(subject: Subject) -> list[str]:
