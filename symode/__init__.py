@@ -36,6 +36,7 @@ _HOME = {
     "SolverError": "symode.errors",
     "GradientError": "symode.errors",
     "DataError": "symode.errors",
+    "FitError": "symode.errors",
     "DriftError": "symode.errors",
     "ModelError": "symode.errors",
 }
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from symode.errors import (
         DataError,
         DriftError,
+        FitError,
         GradientError,
         ModelError,
         SolverError,

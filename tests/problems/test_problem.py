@@ -30,8 +30,12 @@ VALUES = {
 NOISES = {
     "fixed": {"x": symode.Normal(0.5), "y": symode.LogNormal(0.2), "sum": symode.Normal(1.0)},
     "estimated": {"x": symode.LogNormal(S), "y": symode.LogNormal(S), "sum": symode.Normal(4 * S)},
-    "of the state": {"x": symode.Normal(S * X), "y": symode.Normal(S + Y / 9), "sum": symode.Normal(S * (1 + T))},
-}  # fmt: skip
+    "of the state": {
+        "x": symode.Normal(S * X),
+        "y": symode.Normal(S + Y / 9),
+        "sum": symode.Normal(S * (1 + T)),
+    },
+}
 
 
 def make(noise: str = "estimated", **options) -> symode.Problem:
