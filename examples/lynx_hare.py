@@ -63,9 +63,9 @@ lynx_panel.set_xlabel("years since 1900")
 hare_panel.figure.savefig(picture, dpi=110)
 print(f"\npicture: {picture}")
 
-# Carpenter (2018), Predator-Prey Population Dynamics, mc-stan.org, finds with these counts the
-# posterior means 0.55, 0.028, 0.80, 0.024, 33.9, 5.9 and a sigma of 0.25 for each species; its priors and
-# its two sigmas differ from the likelihood here by less than a standard error.
+# Carpenter (2018), Predator-Prey Population Dynamics, mc-stan.org, finds with these counts these
+# posterior means, and 0.25 for each of two sigmas. Its priors move them by less than a standard
+# error from the most likely values found here.
 stan = np.array([0.55, 0.028, 0.80, 0.024, 33.9, 5.9])
 error = np.asarray(fit.intervals().standard_error)
 assert report.passed
