@@ -12,8 +12,9 @@ import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
 from symode.equations.equations import Equations
+from symode.equations.inputs import as_expression
 from symode.equations.walk import distinct_nodes
-from symode.errors import LossError
+from symode.errors import LossError, ModelError
 
 Floats = NDArray[np.float64]
 
@@ -97,8 +98,8 @@ class Loss:
         running: Any = None,
         observations: Mapping[float, Any] | Iterable[Any] | None = None,
     ) -> None:
-        self.terminal = None if terminal is None else sp.S(terminal)
-        self.running = None if running is None else sp.S(running)
+        self.terminal = None if terminal is None else _expression(terminal, "terminal")
+        self.running = None if running is None else _expression(running, "running")
         self.groups, self.places = _group(observations)
         if self.terminal is None and self.running is None and not self.groups:
             raise LossError(
@@ -238,7 +239,7 @@ def resolve_observables(
                     f"There is no state or observable {entry!r}. Known: {', '.join(named)}."
                 )
             entry = named[entry]
-        result.append(sp.S(entry))
+        result.append(_expression(entry, "observable"))
     return tuple(result)
 
 
@@ -262,16 +263,28 @@ def _group(
             continue
         try:
             time, expression = cast(tuple[float, Any], entry)
-            by_expression.setdefault(sp.S(expression), []).append(float(time))
-            places.setdefault(sp.S(expression), []).append(count)
-            count += 1
+            time = float(time)
         except (TypeError, ValueError):
             raise LossError(
                 f"An observation must be a pair (time, expression), not {entry!r}."
             ) from None
+        expression = _expression(expression, "observation")
+        by_expression.setdefault(expression, []).append(time)
+        places.setdefault(expression, []).append(count)
+        count += 1
     groups += [ObservationGroup(e, np.array(times)) for e, times in by_expression.items()]
     return tuple(groups), np.array([*grouped, *chain(*places.values())], dtype=np.int64)
 
 
 def _symbols(expression: sp.Basic) -> set[sp.Symbol]:
     return {node for node in distinct_nodes([expression]) if node.is_Symbol}
+
+
+def _expression(value: Any, where: str) -> sp.Expr:
+    """Return an expression; text is refused, since reading it would mean running it."""
+    try:
+        return as_expression(value)
+    except ModelError as error:
+        raise LossError(
+            f"The {where} of a loss must be a SymPy expression or a number; {value!r} {error}."
+        ) from None

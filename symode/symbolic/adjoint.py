@@ -2,7 +2,7 @@ r"""The adjoint sweep: :math:`\lambda^\top \partial y/\partial x` for all x in o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from symode.symbolic.graph import LEAVES, Builder, postorder
 from symode.symbolic.rules import scaled_partial
@@ -35,8 +35,23 @@ def adjoint_sweep(
     True
     """
     zero = b.const(0)
+    found = adjoint_terms(b, outputs, seeds, frozenset(wrt))
+    return [found.get(x, zero) for x in wrt]
+
+
+def adjoint_terms(
+    b: Builder, outputs: Sequence[int], seeds: Sequence[int], wrt: Collection[int]
+) -> dict[int, int]:
+    """Add the same nodes; return the ids of those products that are not zero, by input.
+
+    The work is that of the outputs' cone, however many inputs there are: a row of a large sparse
+    Jacobian costs what the row holds.
+    """
     order = postorder(b.args, outputs)
-    active = _active(b, order, wrt)
+    active: set[int] = set()
+    for i in order:
+        if i in wrt or any(x in active for x in b.args[i]):
+            active.add(i)
     collected: dict[int, list[int]] = {}
     for y, s in zip(outputs, seeds, strict=True):
         if y in active and b.value(s) != 0:
@@ -52,13 +67,5 @@ def adjoint_sweep(
                 term = scaled_partial(b, i, k, adjoint)
                 if b.value(term) != 0:
                     collected.setdefault(x, []).append(term)
-    return [b.total(collected[x]) if x in collected else zero for x in wrt]
-
-
-def _active(b: Builder, order: Sequence[int], wrt: Sequence[int]) -> set[int]:
-    """Return the nodes of the cone that depend on an entry of ``wrt``."""
-    active = set(wrt)
-    for i in order:
-        if any(x in active for x in b.args[i]):
-            active.add(i)
-    return active
+    totals = {i: b.total(terms) for i, terms in collected.items() if i in wrt}
+    return {i: total for i, total in totals.items() if b.value(total) != 0}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from symode.symbolic.adjoint import adjoint_sweep
+from symode.symbolic.adjoint import adjoint_sweep, adjoint_terms
 from symode.symbolic.elimination import (
     STRAIGHT_LINE,
     Elimination,
@@ -110,13 +110,14 @@ def sparse_rows(
     rows: list[int] = []
     cols: list[int] = []
     nodes: list[int] = []
-    one, zero = b.const(1), b.const(0)
+    one = b.const(1)
+    place = {x: j for j, x in enumerate(wrt)}
     for i, y in enumerate(outputs):
-        for j, node in enumerate(adjoint_sweep(b, [y], [one], wrt)):
-            if node != zero:
-                rows.append(i)
-                cols.append(j)
-                nodes.append(node)
+        found = adjoint_terms(b, [y], [one], place)
+        for x in sorted(found, key=place.__getitem__):
+            rows.append(i)
+            cols.append(place[x])
+            nodes.append(found[x])
     return rows, cols, nodes
 
 
