@@ -206,3 +206,27 @@ def exact(name: str, loss: str, backwards: bool = False, from_initial: bool = Fa
     g = np.array(slopes)
     j = float(MP.re(value(point)))
     return Exact(j, g[:m], g[m : m + n], g[m + n], g[m + n + 1], g[m + n + 2 :])
+
+
+# -- a system without a closed form ---------------------------------------------------------------
+
+
+def _driven() -> tuple[symode.Model, symode.Loss, tuple[float, float], tuple[float, float]]:
+    """Return model, loss, span and theta in which no term of a gradient is idle.
+
+    Nonlinear, asymmetric, explicit in time, z0 in theta and t0, every kind of loss.
+    """
+    x, y, a, b = sp.symbols("x y a b")
+    model = symode.Model(
+        {x: a * x - b * x * y + sp.sin(T) / 5, y: x * y / 2 - a * y**2 + T / 10},
+        parameters=[a, b], time=T, initial={x: 1 + a / 4 + T / 5, y: b + a * T / 3},
+    )  # fmt: skip
+    loss = symode.Loss(
+        terminal=x * y + a**2 * x + T * b,
+        running=b * x**2 + y / 3,
+        observations={0.2: x**2 * a, 0.9: x * y + T * b * y, 1.4: y**2 - a * x, 2.0: x + T * y},
+    )
+    return model, loss, (0.2, 2.0), (0.8, 0.6)
+
+
+DRIVEN = _driven()

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import sympy as sp
-from cases import CASES, LOSSES
+from cases import CASES, DRIVEN, LOSSES
 from gradients.mutation import mutants
 
 import symode
@@ -16,19 +16,7 @@ from symode.gradients.methods.discrete import DiscreteRunner
 from symode.symbolic.derive import FIELD_KERNELS
 from symode.symbolic.lift import lift_field
 
-T, X, Y, A, B = sp.symbols("t x y a b")
-# Nonlinear, asymmetric, explicit in time, z0 in theta and t0: no term of a gradient is idle.
-MODEL = symode.Model(
-    {X: A * X - B * X * Y + sp.sin(T) / 5, Y: X * Y / 2 - A * Y**2 + T / 10},
-    parameters=[A, B], time=T, initial={X: 1 + A / 4 + T / 5, Y: B + A * T / 3},
-)  # fmt: skip
-LOSS = symode.Loss(
-    terminal=X * Y + A**2 * X + T * B,
-    running=B * X**2 + Y / 3,
-    observations={0.2: X**2 * A, 0.9: X * Y + T * B * Y, 1.4: Y**2 - A * X, 2.0: X + T * Y},
-)
-SPAN = (0.2, 2.0)
-THETA = (0.8, 0.6)
+MODEL, LOSS, SPAN, THETA = DRIVEN
 
 
 @pytest.fixture

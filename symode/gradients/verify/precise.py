@@ -1,0 +1,187 @@
+r"""Replay in arbitrary precision: the accepted steps of a solve with 40 digits in every operation.
+
+The steps :math:`(t_n, h_n)` and the method's coefficients are the doubles of the solve, taken as
+exact numbers; so this is the function that the compiled solve evaluates, without its rounding, and
+differences of it are exact derivatives of the step map. It judges the compiled tangents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import mpmath
+import numpy as np
+from numpy.typing import NDArray
+
+from symode.codegen.reference import evaluate, mpmath_arithmetic
+from symode.gradients.methods.discrete import DiscreteAdjoint
+from symode.gradients.task import Task
+from symode.gradients.verify.frozen import FrozenLoss, base_solve
+from symode.gradients.verify.report import Check, digits_of
+from symode.gradients.verify.subject import Subject
+from symode.kernels import types as kt
+from symode.solvers.native import native_method
+from symode.solvers.replay import Steps, steps_of
+from symode.symbolic.lift import lift_initial, lift_observation, lift_terminal
+
+Floats = NDArray[np.float64]
+Numbers = list[Any]
+
+#: Decimal digits of the replay.
+DIGITS = 40
+#: Relative disagreement that rounding in doubles explains.
+LIMIT = 1e-12
+#: Directions compared.
+COUNT = 2
+
+
+def check_precise(subject: Subject) -> Check:
+    """Return the check of frozen-step tangents against a replay in arbitrary precision."""
+    errors = precise_errors(subject)
+    worst = float(np.max(errors))
+    summary = f"tangents against the same steps in {DIGITS} digits: {worst:.1e}, limit {LIMIT:.0e}"
+    return Check("precise", worst <= LIMIT, digits_of(worst), "consistency", summary)
+
+
+def precise_errors(subject: Subject) -> Floats:
+    """Return |dJ - dJ_precise| / (|g| |d|) for random directions, z0 as given. Shape ``(q,)``."""
+    task = replace(subject.task, from_initial=False)
+    theta, start = subject.theta, subject.start
+    steps = steps_of(base_solve(task, DiscreteAdjoint(), theta, start))
+    directions = subject.directions(COUNT)
+    found = FrozenLoss(task, steps).tangents(theta, start, directions)
+    loss = PreciseLoss(task, steps)
+    exact = np.array([loss.derivative(theta, start, d) for d in directions])
+    gradient = DiscreteAdjoint().prepare(task)(theta, start)
+    scaled = np.concatenate([gradient.theta, gradient.z0]) * subject.unit
+    parts = np.linalg.norm(scaled * (directions != 0.0), axis=1)
+    sizes = np.maximum(parts * np.linalg.norm(directions / subject.unit, axis=1), abs(exact))
+    return np.asarray(np.abs(found - exact) / np.maximum(sizes, 1e-300))
+
+
+class PreciseLoss:
+    r"""J along frozen steps in arbitrary precision.
+
+    Parameters
+    ----------
+    task
+        Model, loss and solver.
+    steps
+        The accepted steps.
+    digits
+        Decimal digits of every operation.
+    """
+
+    def __init__(self, task: Task, steps: Steps, digits: int = DIGITS) -> None:
+        self.task, self.steps = task, steps
+        self.mp = mpmath.MPContext()
+        self.mp.dps = digits
+        self.arithmetic = mpmath_arithmetic(self.mp)
+        method = native_method(task.options.tableau)
+        number = np.vectorize(self.mp.mpf, otypes=[object])
+        self.method = method._replace(
+            **{k: number(v) for k, v in method._asdict().items() if isinstance(v, np.ndarray)}
+        )
+        self.terminal = lift_terminal(task.equations, task.loss, task.n)
+        self.observed = [
+            (lift_observation(task.equations, group, task.n), row)
+            for group in task.loss.groups
+            for row in group.data
+        ]
+        self.holders = steps.step_of(task.times)
+
+    def derivative(self, theta: Floats, z0: Floats | None, direction: Floats) -> float:
+        """Return dJ along a direction in (theta, z0), to a third of the digits or more."""
+        mp, m = self.mp, self.task.m
+        size = mp.mpf(10) ** (-mp.dps // 3)
+        d = [mp.mpf(v) for v in direction]
+        sides = []
+        for sign in (1, -1):
+            moved = [sign * size * v for v in d]
+            point = [mp.mpf(v) + dv for v, dv in zip(theta, moved[:m], strict=True)]
+            sides.append(self(point, z0, moved[m:]))
+        return float((sides[0] - sides[1]) / (2 * size))
+
+    def __call__(self, theta: Sequence[Any], z0: Sequence[Any] | None, offset: Numbers) -> Any:
+        """Return J at theta and z0 + offset; z0 is None for the model's own initial values."""
+        task, mp = self.task, self.mp
+        if z0 is None:
+            start, _ = lift_initial(task.equations, task.n)
+            z = self._evaluate(start, task.t0, (), theta)
+        else:
+            z = [mp.mpf(v) for v in z0] + [mp.mpf(0)] * (task.n - len(z0))
+        for i, dz in enumerate(offset):
+            z[i] += dz
+        found: dict[int, Numbers] = {k: z for k in np.flatnonzero(task.times == task.t0)}
+        for n, h in enumerate(self.steps.h):
+            t, end = mp.mpf(self.steps.t[n]), self.steps.t[n + 1]
+            stages, new = self._step(t, mp.mpf(h), z, theta)
+            for k in np.flatnonzero(self.holders == n):
+                if k in found:
+                    continue
+                s = (mp.mpf(task.times[k]) - t) / mp.mpf(h)
+                inside = task.times[k] != end
+                found[k] = self._inside(mp.mpf(h), z, stages, s) if inside else new
+            z = new
+        total = mp.mpf(0)
+        if self.terminal is not None:
+            total += self._evaluate(self.terminal, task.t1, z, theta)[0]
+        for k, y in found.items():
+            graph, data = self.observed[task.order[k]]
+            total += self._evaluate(graph, task.times[k], y, theta, data)[0]
+        return total
+
+    def _evaluate(self, graph: Any, t: Any, z: Any, theta: Any, v: Any = None) -> Numbers:
+        values: Numbers = evaluate(graph, t, z, theta, v, self.arithmetic)
+        return values
+
+    def _step(self, t: Any, h: Any, z: Numbers, theta: Any) -> tuple[list[Numbers], Numbers]:
+        """Return all stages and the new state."""
+        stages: list[Numbers] = []
+        if isinstance(self.method, kt.Rosenbrock):
+            solve = self._matrix(t, h, z, theta)
+        for i in range(self.method.n_dense):
+            if isinstance(self.method, kt.Rosenbrock):
+                inner = _combine(z, self.method.a[i, :i], stages)
+                f = self._f(t + self.method.c[i] * h, inner, theta)
+                stages.append(solve(i, _combine(f, self.method.coupling[i, :i] / h, stages)))
+            else:
+                inner = _combine(z, h * self.method.a[i, :i], stages)
+                stages.append(self._f(t + self.method.c[i] * h, inner, theta))
+        scale = 1 if isinstance(self.method, kt.Rosenbrock) else h
+        return stages, _combine(z, scale * self.method.b, stages)
+
+    def _f(self, t: Any, z: Numbers, theta: Any) -> Numbers:
+        return self._evaluate(self.task.field.graph, t, z, theta)
+
+    def _matrix(self, t: Any, h: Any, z: Numbers, theta: Any) -> Any:
+        r"""Return the function that solves :math:`(I/(h\gamma) - J)\,U = r + h d_i f_t` for U."""
+        mp, n, jacobian = self.mp, self.task.n, self.task.field.jacobian
+        values = self._evaluate(jacobian.graph, t, z, theta)
+        matrix = mp.eye(n) / (h * self.method.gamma)
+        for i, j, value in zip(jacobian.rows, jacobian.cols, values, strict=False):
+            matrix[i, j] -= value
+        inverse, ft = mp.inverse(matrix), values[len(jacobian.rows) :]
+
+        def solve(i: int, r: Numbers) -> Numbers:
+            w = h * self.method.d[i]
+            return list(inverse * mp.matrix([a + w * b for a, b in zip(r, ft, strict=True)]))
+
+        return solve
+
+    def _inside(self, h: Any, z: Numbers, stages: list[Numbers], s: Any) -> Numbers:
+        """Return the interpolant at the fraction s of the step."""
+        powers = np.array([s ** (j + 1) for j in range(self.method.dense.shape[1])], dtype=object)
+        scale = 1 if isinstance(self.method, kt.Rosenbrock) else h
+        return _combine(z, scale * (self.method.dense @ powers), stages)
+
+
+def _combine(z: Numbers, weights: Any, stages: list[Numbers]) -> Numbers:
+    """Return z + sum_i weights_i stages_i."""
+    total = list(z)
+    for w, k in zip(weights, stages, strict=False):
+        if w != 0:
+            total = [a + w * b for a, b in zip(total, k, strict=True)]
+    return total
