@@ -17,6 +17,7 @@ from symode.kernels.loss import evaluate_loss, finish
 from symode.kernels.types import (
     DRIFT,
     FSAL_READY,
+    GROUP,
     HOIST,
     INITIAL,
     LEFT,
@@ -77,6 +78,7 @@ def begin(
     count[NEXT_OBS] = loss.n_start
     scratch.clock[T] = t0
     scratch.clock[T_END] = t1
+    scratch.clock[GROUP] = 0.0
 
 
 @by_type(0, {Erk: adjoint_erk, Rosenbrock: adjoint_rosenbrock})

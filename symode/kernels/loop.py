@@ -94,7 +94,7 @@ def start(
     n = scratch.y.size
     for i in range(n):
         scratch.peak[i] = abs(scratch.y[i])
-    clock[GROUP] = group_size(control, scratch.y)
+    clock[GROUP] = max(clock[GROUP], group_size(control, scratch.y))
     evaluate(system, t, scratch.y, scratch, scratch.k, 0)
     for i in range(n):
         if not (abs(scratch.k[0, i]) < math.inf):

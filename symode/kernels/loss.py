@@ -11,6 +11,7 @@ from symode.kernels.types import (
     INITIAL_VJP,
     OBSERVE,
     RHS,
+    SIZE,
     TERMINAL,
     VALUE,
     Floats,
@@ -40,6 +41,7 @@ def evaluate_loss(
     t1 = scratch.clock[T]
     scalars, lam, theta = gradient.scalars, gradient.lam, gradient.theta
     scalars[VALUE] = 0.0
+    scalars[SIZE] = 0.0
     scalars[DT0] = 0.0
     scalars[DT1] = 0.0
     lam[:] = 0.0
@@ -47,6 +49,7 @@ def evaluate_loss(
     if system.address[TERMINAL] != 0:
         call_field(system.address[TERMINAL], t1, scratch.y, 0, system.p, 0, scratch.work, 0, out, 0)
         scalars[VALUE] = out[0]
+        scalars[SIZE] = abs(out[0])
         for i in range(n):
             lam[i] = out[1 + i]
         for i in range(m):
@@ -71,6 +74,7 @@ def evaluate_loss(
             0,
         )
         scalars[VALUE] += out[0]
+        scalars[SIZE] += abs(out[0])
         for i in range(m):
             theta[i] += out[1 + n + i]
         for i in range(n):

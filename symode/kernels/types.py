@@ -36,7 +36,8 @@ DT0: Final = 1
 DT1: Final = 2
 DRIFT: Final = 3
 CHECK: Final = 4  # finite if and only if value and gradient are
-N_SCALARS: Final = 5
+SIZE: Final = 5  # sum of the sizes of all terms of the loss
+N_SCALARS: Final = 6
 
 #: Places in `Scratch.clock`.
 T: Final = 0
@@ -206,7 +207,7 @@ class LossTable(NamedTuple):
 class Gradient(NamedTuple):
     """Results of one member."""
 
-    scalars: Floats  # value, dJ/dt0, dJ/dt1, drift, check
+    scalars: Floats  # value, dJ/dt0, dJ/dt1, drift, check, size
     lam: Floats  # (n,) adjoint; dJ/dz0 at the end
     theta: Floats  # (m,) dJ/dtheta
 

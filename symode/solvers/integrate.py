@@ -75,6 +75,7 @@ class Forward:
         scratch.y[:] = y0
         scratch.clock[kt.T], scratch.clock[kt.T_END] = t0, t1
         scratch.clock[kt.H_TRIED] = np.nan
+        scratch.clock[kt.GROUP] = 0.0
         at_start = self.observations.t == t0
         self.observations.y[at_start] = y0
         scratch.count[kt.NEXT_OBS] = np.count_nonzero(at_start)

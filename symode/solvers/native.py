@@ -15,8 +15,8 @@ from symode.codegen.compiled import NativeModel
 from symode.kernels import types as kt
 from symode.solvers.options import SolverOptions
 from symode.solvers.tableau import ExplicitTableau, RosenbrockTableau
-from symode.symbolic.derive import Field
 from symode.status import FULL, PAUSED
+from symode.symbolic.derive import Field
 
 Floats = NDArray[np.float64]
 

@@ -18,7 +18,7 @@ from symode.gradients.methods.base import (
     failed_forward,
     make_forward,
 )
-from symode.gradients.methods.continuous import adjoint_control, run_backward, set_weights
+from symode.gradients.methods.continuous import adjoint_control, run_backward
 from symode.gradients.task import Task
 from symode.kernels import types as kt
 from symode.solvers import native
@@ -107,7 +107,6 @@ class BacksolveRunner(Runner):
         from symode.kernels.gradient import close_gradient, loss_value
 
         task, forward, scratch = self.task, self.forward, self.scratch
-        set_weights(self.control, theta)
         y0 = begin(task, forward, self.compiled, theta, z0)
         forward.reset(y0, task.t0, task.t1)
         status = forward.run()
@@ -122,7 +121,7 @@ class BacksolveRunner(Runner):
         allowed[states:] = np.inf
         status, backward = run_backward(
             task, forward, self.augmented, self.control, scratch, self.gradient, self.table,
-            y1, y0, task.n, np.maximum(allowed, 1e-300),
+            theta, y1, y0, task.n, np.maximum(allowed, 1e-300),
         )  # fmt: skip
         drift = float(self.gradient.scalars[kt.DRIFT])
         if status != SUCCESS:

@@ -15,13 +15,16 @@ from symode.solvers.solution import Stats
 #: the component is noise next to its own history. Scale-free, so a loss times 1e12 gives the
 #: same digits.
 ADJOINT_FLOOR = 1e-3
+#: Share of the loss, per unit of a state or parameter in its own size, below which an adjoint is
+#: noise: lam starts from 0, where no error relative to itself can be small. Scale-free too.
+LOSS_FLOOR, ROUNDING_FLOOR = 1e-4, 1e-14
 
 
 def adjoint_control(task: Task, leading: Floats) -> kt.Control:
     """Return the control of a state (leading, lam, mu).
 
     Each component of lam is held to rtol of its own size; lam of a quadrature is constant. The
-    components of mu are held to rtol together, in the scaled norm of the gradient (`set_weights`):
+    components of mu are held to rtol together, in the scaled norm of the gradient (`set_scales`):
     lam alone does not see a loss that depends on a parameter through a running cost or forcing.
     """
     states = task.equations.n_states
@@ -31,10 +34,28 @@ def adjoint_control(task: Task, leading: Floats) -> kt.Control:
     return native.make_control(task.options, atol, floor, weight=np.zeros(atol.size))
 
 
-def set_weights(control: kt.Control, theta: Floats) -> None:
-    """Weigh mu by the size of the parameters, 1 where that is 0."""
+def set_scales(
+    task: Task,
+    forward: Forward,
+    control: kt.Control,
+    scratch: kt.Scratch,
+    gradient: kt.Gradient,
+    theta: Floats,
+    z_offset: int,
+) -> None:
+    """Set what depends on the forward pass: the smallest sizes of lam and mu that count.
+
+    Their unit is the loss per state and per parameter, each in its own size (1 where that is 0).
+    """
+    states, n, options = task.equations.n_states, task.n, task.options
+    loss = float(gradient.scalars[kt.SIZE]) + float(forward.scratch.peak[states:n].sum())
+    floor = max(LOSS_FLOOR, ROUNDING_FLOOR / options.rtol) * loss
+    size = forward.scratch.peak[:states] + options.atol / options.rtol
+    size[size == 0.0] = 1.0
+    control.atol[z_offset : z_offset + states] = options.rtol * floor / size
     if theta.size:
         control.weight[-theta.size :] = np.where(theta == 0.0, 1.0, np.abs(theta))
+    scratch.clock[kt.GROUP] = floor
 
 
 def run_backward(
@@ -45,6 +66,7 @@ def run_backward(
     scratch: kt.Scratch,
     gradient: kt.Gradient,
     table: kt.LossTable,
+    theta: Floats,
     y1: Floats,
     z0: Floats,
     z_offset: int,
@@ -55,6 +77,7 @@ def run_backward(
 
     scratch.count[:] = 0
     scratch.y[:] = y1
+    set_scales(task, forward, control, scratch, gradient, theta, z_offset)
     scratch.count[kt.NEXT_OBS] = scratch.count[kt.LEFT] = task.times.size
     scratch.clock[kt.T] = task.t1
     inner = task.times[table.n_start :]

@@ -15,7 +15,7 @@ from symode.gradients.methods.base import (
     failed_forward,
     make_forward,
 )
-from symode.gradients.methods.continuous import adjoint_control, run_backward, set_weights
+from symode.gradients.methods.continuous import adjoint_control, run_backward
 from symode.gradients.task import Task
 from symode.kernels import types as kt
 from symode.solvers import native
@@ -78,7 +78,6 @@ class InterpolatingRunner(Runner):
         from symode.kernels.gradient import close_gradient, loss_value
 
         task, forward = self.task, self.forward
-        set_weights(self.control, theta)
         y0 = begin(task, forward, self.compiled, theta, z0)
         forward.reset(y0, task.t0, task.t1)
         status = forward.run()
@@ -92,7 +91,7 @@ class InterpolatingRunner(Runner):
             y1 = np.concatenate([self.gradient.lam, np.zeros(task.m)])
             status, self.backward = run_backward(
                 task, forward, adjoint, self.control, self.scratch, self.gradient, self.table,
-                y1, y0, 0, np.ones(task.n),
+                theta, y1, y0, 0, np.ones(task.n),
             )  # fmt: skip
             if status != SUCCESS:
                 raise failed_backward(
