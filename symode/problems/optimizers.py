@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symode.errors import GradientError, OptionError, SolverError
-from symode.problems.problem import Problem, Scores
+from symode.problems.problem import Problem
+from symode.problems.scores import Scores
 
 Floats = NDArray[np.float64]
 

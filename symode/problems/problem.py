@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -22,6 +21,7 @@ from symode.gradients.value_and_grad import ValueAndGrad
 from symode.interface.model import Model
 from symode.problems.data import Data, Series
 from symode.problems.noise import Noise, spread
+from symode.problems.scores import Scores
 from symode.problems.transforms import ParameterSpace, make_space
 from symode.solvers.options import make_options
 from symode.symbolic.lift import lift_expressions
@@ -33,47 +33,6 @@ LOG_2PI = float(np.log(2 * np.pi))
 MAX_STEPS = 10_000
 #: See `Problem.relaxed`: no likelihood of interest has a model value that far below all data.
 FLOOR = 1e-9
-
-
-@dataclass(frozen=True, eq=False)
-class Scores:
-    r"""Every measurement's residual and spread at one point, with derivatives on the scale.
-
-    Parameters
-    ----------
-    residuals
-        :math:`r_k = (u(y_k) - u(h_k)) / \sigma_k`. Shape ``(K,)``.
-    log_sigma
-        Shape ``(K,)``.
-    dlocation
-        :math:`\sigma_k^{-1}\, du(h_k)/dx`. Shape ``(K, p)``.
-    dlog_sigma
-        :math:`d\log\sigma_k/dx`. Shape ``(K, p)``.
-    """
-
-    residuals: Floats
-    log_sigma: Floats
-    dlocation: Floats
-    dlog_sigma: Floats
-
-    @property
-    def jacobian(self) -> Floats:
-        r"""Return :math:`dr/dx`. Shape ``(K, p)``."""
-        return -self.dlocation - self.residuals[:, None] * self.dlog_sigma
-
-    @property
-    def gradient(self) -> Floats:
-        """Return the gradient of the negative log-likelihood. Shape ``(p,)``."""
-        return np.asarray(self.residuals @ self.jacobian + self.dlog_sigma.sum(axis=0))
-
-    @property
-    def information_root(self) -> Floats:
-        r"""Return W with :math:`W^\top W` the Fisher information. Shape ``(2 K, p)``.
-
-        .. math:: F = \sum_k \sigma_k^{-2}\, \frac{du_k}{dx}^\top \frac{du_k}{dx}
-                  + 2\, \frac{d\log\sigma_k}{dx}^\top \frac{d\log\sigma_k}{dx}
-        """
-        return np.vstack([self.dlocation, np.sqrt(2.0) * self.dlog_sigma])
 
 
 class Problem:

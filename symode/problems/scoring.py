@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from symode.errors import GradientError, SolverError
 from symode.problems.optimizers import Counter
-from symode.problems.problem import Scores
+from symode.problems.scores import Scores
 
 Floats = NDArray[np.float64]
 

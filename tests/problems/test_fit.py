@@ -9,6 +9,7 @@ import sympy as sp
 import symode
 from symode.errors import FitError, OptionError, ParameterError
 from symode.problems import fit as fit_module
+from symode.problems.threads import one_blas_thread
 
 X, A, B, K, X0, S = sp.symbols("x a b k x0 s", positive=True)
 RNG = np.random.default_rng(7)
@@ -222,3 +223,19 @@ def test_without_finite_bounds_points_must_be_given() -> None:
     assert [result.theta["a"], result.theta["b"]] == pytest.approx(
         regression(LINE_DATA)[0], rel=1e-6
     )
+
+
+def test_a_search_keeps_linear_algebra_on_one_thread_and_gives_it_back() -> None:
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+
+    def threads() -> set[int]:
+        return {
+            pool["num_threads"]
+            for pool in threadpoolctl.threadpool_info()
+            if pool["user_api"] == "blas"
+        }
+
+    before = threads()
+    with one_blas_thread():
+        assert threads() == {1}
+    assert threads() == before
