@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, Protocol, cast
 
@@ -110,6 +111,18 @@ class Loss:
     def times(self) -> Floats:
         """All observation times, group by group; ``places`` are theirs in what was given."""
         return np.concatenate([g.times for g in self.groups]) if self.groups else np.empty(0)
+
+    def moved(self, places: Mapping[float, float]) -> Loss:
+        """Return this loss with the observations at some times moved to others.
+
+        Observations at t0 or t1 are attached to these ends: they move with them.
+        """
+        result = copy(self)
+        result.groups = tuple(
+            replace(g, times=np.array([places.get(float(t), t) for t in g.times]))
+            for g in self.groups
+        )
+        return result
 
     def resolve(self, equations: Equations) -> Loss:
         """Return this loss, once its symbols are known to be the model's."""

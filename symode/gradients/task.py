@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -56,6 +57,9 @@ class Task:
     options: SolverOptions
     from_initial: bool
     backend: str = "llvm"
+    _compiled: dict[tuple[tuple[str, ...], tuple[str, ...]], NativeModel] = dataclasses.field(
+        default_factory=dict, init=False, repr=False
+    )
 
     def __post_init__(self) -> None:
         times, (low, high) = self.loss.times, sorted((self.t0, self.t1))
@@ -128,8 +132,35 @@ class Task:
         return augmented(self.field)
 
     def compile(self, names: Iterable[str], augment: Iterable[str] = ()) -> NativeModel:
-        """Return these kernels compiled together."""
-        return compile_kernels(self.kernels(names, augment), self.m, self.backend)
+        """Return these kernels compiled together, once for all runners of the task."""
+        key = (tuple(names), tuple(augment))
+        if key not in self._compiled:
+            kernels = self.kernels(*key)
+            self._compiled[key] = compile_kernels(kernels, self.m, self.backend)
+        return self._compiled[key]
+
+    def moved(self, t0: float, t1: float) -> Task:
+        """Return this task over another span; observations at t0 and t1 move with these ends."""
+        if (t0, t1) == (self.t0, self.t1):
+            return self
+        loss = self.loss.moved({self.t0: t0, self.t1: t1})
+        return self._sharing(replace(self, loss=loss, t0=t0, t1=t1))
+
+    def with_options(self, options: SolverOptions) -> Task:
+        """Return this task with other tolerances or another solver."""
+        return self._sharing(replace(self, options=options))
+
+    def _sharing(self, other: Task) -> Task:
+        # Kernels depend on the equations and on the loss's expressions, not on spans or solvers.
+        object.__setattr__(other, "_compiled", self._compiled)
+        for name in ("field", "augmented"):
+            if name in self.__dict__:
+                other.__dict__[name] = self.__dict__[name]
+        return other
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave out machine code: it is compiled, or found in the store, where it is used."""
+        return {**self.__dict__, "_compiled": {}}
 
     def bind(self, compiled: NativeModel, needs_jacobian: bool) -> kt.Field:
         """Return the native field with room for p."""

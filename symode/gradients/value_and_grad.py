@@ -6,7 +6,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -309,13 +309,8 @@ class ValueAndGrad:
         return pool[:count]
 
     def _runner(self, ends: Mapping[str, float]) -> Runner:
-        if ends and (ends.get("t0", self.task.t0), ends.get("t1", self.task.t1)) != (
-            self.task.t0,
-            self.task.t1,
-        ):
-            moved = replace(
-                self.task, t0=ends.get("t0", self.task.t0), t1=ends.get("t1", self.task.t1)
-            )
+        moved = self.task.moved(ends.get("t0", self.task.t0), ends.get("t1", self.task.t1))
+        if moved is not self.task:
             return self.method.prepare(moved)
         runner: Runner | None = getattr(self._local, "runner", None)
         if runner is None:

@@ -81,9 +81,9 @@ class PreciseLoss:
         self.arithmetic = mpmath_arithmetic(self.mp)
         method = native_method(task.options.tableau)
         number = np.vectorize(self.mp.mpf, otypes=[object])
-        self.method = method._replace(
-            **{k: number(v) for k, v in method._asdict().items() if isinstance(v, np.ndarray)}
-        )
+        arrays = {k: number(v) for k, v in method._asdict().items() if isinstance(v, np.ndarray)}
+        self.method: Any = method._replace(**arrays)
+        self.implicit = isinstance(method, kt.Rosenbrock)
         self.terminal = lift_terminal(task.equations, task.loss, task.n)
         self.observed = [
             (lift_observation(task.equations, group, task.n), row)
@@ -104,7 +104,9 @@ class PreciseLoss:
             sides.append(self(point, z0, moved[m:]))
         return float((sides[0] - sides[1]) / (2 * size))
 
-    def __call__(self, theta: Sequence[Any], z0: Sequence[Any] | None, offset: Numbers) -> Any:
+    def __call__(
+        self, theta: Sequence[Any] | Floats, z0: Sequence[Any] | Floats | None, offset: Numbers
+    ) -> Any:
         """Return J at theta and z0 + offset; z0 is None for the model's own initial values."""
         task, mp = self.task, self.mp
         if z0 is None:
@@ -114,11 +116,11 @@ class PreciseLoss:
             z = [mp.mpf(v) for v in z0] + [mp.mpf(0)] * (task.n - len(z0))
         for i, dz in enumerate(offset):
             z[i] += dz
-        found: dict[int, Numbers] = {k: z for k in np.flatnonzero(task.times == task.t0)}
+        found: dict[int, Numbers] = {int(k): z for k in np.flatnonzero(task.times == task.t0)}
         for n, h in enumerate(self.steps.h):
             t, end = mp.mpf(self.steps.t[n]), self.steps.t[n + 1]
             stages, new = self._step(t, mp.mpf(h), z, theta)
-            for k in np.flatnonzero(self.holders == n):
+            for k in map(int, np.flatnonzero(self.holders == n)):
                 if k in found:
                     continue
                 s = (mp.mpf(task.times[k]) - t) / mp.mpf(h)
@@ -140,17 +142,17 @@ class PreciseLoss:
     def _step(self, t: Any, h: Any, z: Numbers, theta: Any) -> tuple[list[Numbers], Numbers]:
         """Return all stages and the new state."""
         stages: list[Numbers] = []
-        if isinstance(self.method, kt.Rosenbrock):
+        if self.implicit:
             solve = self._matrix(t, h, z, theta)
         for i in range(self.method.n_dense):
-            if isinstance(self.method, kt.Rosenbrock):
+            if self.implicit:
                 inner = _combine(z, self.method.a[i, :i], stages)
                 f = self._f(t + self.method.c[i] * h, inner, theta)
                 stages.append(solve(i, _combine(f, self.method.coupling[i, :i] / h, stages)))
             else:
                 inner = _combine(z, h * self.method.a[i, :i], stages)
                 stages.append(self._f(t + self.method.c[i] * h, inner, theta))
-        scale = 1 if isinstance(self.method, kt.Rosenbrock) else h
+        scale = 1 if self.implicit else h
         return stages, _combine(z, scale * self.method.b, stages)
 
     def _f(self, t: Any, z: Numbers, theta: Any) -> Numbers:
@@ -174,7 +176,7 @@ class PreciseLoss:
     def _inside(self, h: Any, z: Numbers, stages: list[Numbers], s: Any) -> Numbers:
         """Return the interpolant at the fraction s of the step."""
         powers = np.array([s ** (j + 1) for j in range(self.method.dense.shape[1])], dtype=object)
-        scale = 1 if isinstance(self.method, kt.Rosenbrock) else h
+        scale = 1 if self.implicit else h
         return _combine(z, scale * (self.method.dense @ powers), stages)
 
 

@@ -68,7 +68,7 @@ class Subject:
             ratio = TOLERANCE_RATIO
         # Scaled alike, or the tolerance that is not scaled would decide.
         changed = replace(options, rtol=min(options.rtol * ratio, 0.1), atol=options.atol * ratio)
-        return replace(self.task, options=changed)
+        return self.task.with_options(changed)
 
     @property
     def tasks(self) -> tuple[Task, Task]:
