@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from symode.errors import DriftError, GradientError, SolverError, UnsupportedCombinationError
+from symode.errors import (
+    DriftError,
+    GradientError,
+    OptionError,
+    SolverError,
+    UnsupportedCombinationError,
+)
 from symode.gradients.methods import BacksolveAdjoint, ForwardSensitivity, GradientMethod
 from symode.gradients.methods.backsolve import DRIFT_LIMIT
-from symode.gradients.methods.base import check_finite
+from symode.gradients.methods.base import check_finite, check_loss
 from symode.gradients.task import Outcome, Task, outcome
 from symode.kernels import types as kt
 from symode.solvers import native
@@ -21,8 +28,23 @@ Floats = NDArray[np.float64]
 BlackBox = Callable[[Callable[[float, Floats], Floats], tuple[float, float], Floats, Floats], Any]
 
 
+#: Methods of ``scipy.integrate.solve_ivp``.
+SCIPY_METHODS = ("RK45", "RK23", "DOP853", "Radau", "BDF", "LSODA")
+
+
 def scipy_solver(name: str, rtol: float, atol: Any) -> BlackBox:
-    """Return SciPy's ``solve_ivp`` with this method as a black box."""
+    """Return SciPy's ``solve_ivp`` with this method as a black box.
+
+    Raises
+    ------
+    OptionError
+        Listing SciPy's methods.
+    """
+    if name not in SCIPY_METHODS:
+        raise OptionError(
+            f"SciPy has no method {name!r}. Choose one of {', '.join(SCIPY_METHODS)}, as in "
+            f"solver='scipy:{SCIPY_METHODS[0]}'."
+        )
 
     def solve(
         fun: Callable[[float, Floats], Floats],
@@ -36,7 +58,7 @@ def scipy_solver(name: str, rtol: float, atol: Any) -> BlackBox:
         result = solve_ivp(fun, span, y0, method=name, t_eval=t_eval, rtol=rtol, atol=np.min(atol))
         if not result.success:
             raise SolverError(
-                f"scipy's {name} stopped at t = {result.t[-1] if result.t.size else span[0]:g}: "
+                f"scipy's {name} stopped at t = {result.t[-1] if len(result.t) else span[0]:g}: "
                 f"{result.message}"
             )
         return result.y.T
@@ -90,19 +112,23 @@ def black_box_gradient(
     scratch.y[:] = states[-1, : task.n]
     scratch.clock[kt.T] = task.t1
     _close(task, system, observations, table, scratch, gradient, None)
+    check_loss(task, gradient, table)
     stats: dict[str, object] = {"method": method.name, "solver": "black box"}
     if backwards is None:
         _contract(task, states, table, gradient)
     else:
         drift = _backward(task, solver, compiled, p, states, y0, table, gradient)
         stats["drift"] = drift
-        if not drift <= DRIFT_LIMIT and backwards.on_drift == "raise":
-            raise DriftError(
+        if not drift <= DRIFT_LIMIT:
+            message = (
                 f"The state integrated backwards by this solver differs from its forward solution "
                 f"by {drift:.3g} times the tolerance (rtol={task.options.rtol:g}; limit "
-                f"{DRIFT_LIMIT:g}). Tighten the solver's own tolerances, state looser ones in "
-                "rtol= and atol=, or use ForwardSensitivity()."
+                f"{DRIFT_LIMIT:g}), so the gradient cannot be trusted. Tighten the solver's own "
+                "tolerances, state looser ones in rtol= and atol=, or use ForwardSensitivity()."
             )
+            if backwards.on_drift == "raise":
+                raise DriftError(message)
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
     _close(task, system, observations, table, scratch, gradient, (y0, z0 is None))
     check_finite(task, gradient)
     return outcome(task, gradient, table, stats)

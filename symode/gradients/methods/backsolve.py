@@ -14,6 +14,7 @@ from symode.gradients.methods.base import (
     Runner,
     begin,
     check_finite,
+    check_loss,
     failed_backward,
     failed_forward,
     make_forward,
@@ -113,6 +114,7 @@ class BacksolveRunner(Runner):
         if status != SUCCESS:
             raise failed_forward(task, forward, status)
         loss_value(self.system, forward.observations, self.table, forward.scratch, self.gradient)
+        check_loss(task, self.gradient, self.table)
         y1 = np.concatenate([forward.scratch.y, self.gradient.lam, np.zeros(task.m)])
         states = task.equations.n_states
         peak = np.maximum(np.abs(y0), forward.scratch.peak[: task.n])

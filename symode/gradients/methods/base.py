@@ -143,16 +143,36 @@ def check_finite(task: Task, gradient: kt.Gradient) -> None:
     """
     if gradient.scalars[kt.CHECK] == 0.0:
         return
+    names = (*task.equations.parameter_names, *task.equations.state_names)
+    values = np.concatenate([gradient.theta, gradient.lam[: task.equations.n_states]])
+    raise _not_finite(float(gradient.scalars[kt.VALUE]), names, values)
+
+
+def check_loss(task: Task, gradient: kt.Gradient, table: kt.LossTable) -> None:
+    """Pass if a loss and its slopes in z are finite after a forward pass.
+
+    Otherwise a backward pass would stop at them, and blame its step size.
+
+    Raises
+    ------
+    GradientError
+        Naming the states.
+    """
     value = float(gradient.scalars[kt.VALUE])
+    total = np.abs(gradient.lam) + np.abs(table.seeds).sum(axis=0)
+    if not (np.isfinite(value) and np.isfinite(total).all()):
+        names = task.equations.state_names
+        raise _not_finite(value, names, total[: len(names)])
+
+
+def _not_finite(value: float, names: Sequence[str], slopes: Floats) -> GradientError:
     if not np.isfinite(value):
-        raise GradientError(
+        return GradientError(
             f"The loss is {value}: it is not defined on this trajectory. Look for a logarithm, "
             "root or division in the loss that meets zero or negative values."
         )
-    names: Sequence[str] = (*task.equations.parameter_names, *task.equations.state_names)
-    values = np.concatenate([gradient.theta, gradient.lam[: task.equations.n_states]])
-    bad = [name for name, entry in zip(names, values, strict=True) if not np.isfinite(entry)]
-    raise GradientError(
+    bad = [name for name, slope in zip(names, slopes, strict=True) if not np.isfinite(slope)]
+    return GradientError(
         f"The loss is {value:.6g}, but its derivative is not finite in {', '.join(bad)}: a term "
         "such as sqrt or a power has an infinite slope here."
     )

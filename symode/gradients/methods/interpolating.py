@@ -11,6 +11,7 @@ from symode.gradients.methods.base import (
     Runner,
     begin,
     check_finite,
+    check_loss,
     failed_backward,
     failed_forward,
     make_forward,
@@ -84,6 +85,7 @@ class InterpolatingRunner(Runner):
         if status != SUCCESS:
             raise failed_forward(task, forward, status)
         loss_value(self.system, forward.observations, self.table, forward.scratch, self.gradient)
+        check_loss(task, self.gradient, self.table)
         steps = int(forward.scratch.count[kt.STORED])
         self.backward: Stats | None = None
         if steps:

@@ -11,6 +11,7 @@ from symode.gradients.methods.base import (
     Runner,
     begin,
     check_finite,
+    check_loss,
     failed_forward,
     make_forward,
 )
@@ -109,6 +110,7 @@ class SensitivityRunner(Runner):
         task, forward, gradient = self.task, self.forward, self.gradient
         y0 = self.solve(theta, z0)
         loss_value(self.system, forward.observations, self.table, forward.scratch, gradient)
+        check_loss(task, gradient, self.table)
         final = forward.scratch.y[task.n :].reshape(-1, task.n)
         total = final @ gradient.lam
         after = slice(self.table.n_start, None)
