@@ -95,7 +95,7 @@ class _HelperLowering(NativeLowering):  # type: ignore[misc]
         changed = super().run_pass(state)
 
         # A builtin function of its own stands for the machine code: Numba asks for one as a key.
-        placeholder = [].append
+        placeholder: Any = [].append
         lowered = state["cr"]
         state.targetctx.insert_user_function(placeholder, lowered.fndesc, [state.library])
         state["cr"] = lowered._replace(cfunc=placeholder)
