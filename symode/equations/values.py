@@ -36,9 +36,9 @@ class Named(np.ndarray[Any, np.dtype[np.float64]]):
         if isinstance(key, str) or (hasattr(key, "is_Symbol") and key.is_Symbol):
             if str(key) not in self.names:
                 raise KeyError(f"{key} is none of {', '.join(self.names)}")
-            return np.asarray(self)[..., self.names.index(str(key))][()]
+            key = (..., self.names.index(str(key)))
         result = np.asarray(self)[key]
-        return result
+        return float(result) if np.ndim(result) == 0 else result
 
     def as_dict(self) -> dict[str, float]:
         """Return name to value."""

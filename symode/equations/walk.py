@@ -20,9 +20,9 @@ def distinct_nodes(expressions: Iterable[sp.Basic]) -> Iterator[sp.Basic]:
     Examples
     --------
     >>> import sympy as sp
-    >>> x = sp.Symbol("x")
+    >>> x = sp.Dummy("x")  # an object of its own, whatever SymPy has cached
     >>> [str(node) for node in distinct_nodes([sp.sin(x) + x])]
-    ['x + sin(x)', 'x', 'sin(x)']
+    ['_x + sin(_x)', '_x', 'sin(_x)']
     """
     # The dictionary holds the nodes themselves, so that no identity is reused while it is read.
     seen: dict[int, sp.Basic] = {}
@@ -42,9 +42,9 @@ def postorder(expression: sp.Basic) -> list[sp.Basic]:
     Examples
     --------
     >>> import sympy as sp
-    >>> x = sp.Symbol("x")
+    >>> x = sp.Dummy("x")
     >>> [str(node) for node in postorder(sp.sin(x) + x)]
-    ['x', 'sin(x)', 'x + sin(x)']
+    ['_x', 'sin(_x)', '_x + sin(_x)']
     """
     done: dict[int, sp.Basic] = {}
     stack: list[tuple[sp.Basic, bool]] = [(expression, False)]

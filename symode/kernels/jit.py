@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 import numba
 import numba.extending
 from numba.core import event
+from numba.core.codegen import CPUCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
@@ -123,13 +124,15 @@ class _Helper(CompilerBase):  # type: ignore[misc]
 
 #: Helpers need no wrapper that unpacks Python objects, and no machine code of their own: the
 #: solvers then compile in half the time (12.6 to 6.6 s of CPU for the default gradient).
-HELPER: Final = {
+HELPER: Final[dict[str, Any]] = {
     **OPTIONS,
     "forceinline": True,
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
-    "pipeline_class": _Helper,
 }
+# Private names of Numba: without them helpers are compiled twice, and work the same.
+if all(hasattr(CPUCodeLibrary, f"_{step}_final_module") for step in ("optimize", "finalize")):
+    HELPER["pipeline_class"] = _Helper
 
 
 def inline(function: F) -> F:
@@ -162,13 +165,14 @@ class _Announcement(event.Listener):  # type: ignore[misc]
 
     def __init__(self) -> None:
         self.kernels: set[int] = set()
+        self.said = False
 
     def on_start(self, event: Any) -> None:
-        if id(event.data["dispatcher"]) in self.kernels:
-            self.kernels.clear()
+        if not self.said and id(event.data["dispatcher"]) in self.kernels:
+            self.said = True
             print(
-                "symode: compiling its solvers for this machine, once after installation "
-                "(about 10 s) ...",
+                "symode: compiling solvers for this machine, once after installation "
+                "(some 10 s for each family) ...",
                 file=sys.stderr,
                 flush=True,
             )

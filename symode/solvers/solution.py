@@ -20,7 +20,8 @@ Floats = NDArray[np.float64]
 class Stats:
     """What a solve cost.
 
-    ``njev`` counts Jacobians, ``nlu`` factorizations, ``seconds`` compiled work.
+    ``njev`` counts Jacobians, ``nlu`` factorizations, ``seconds`` compiled work (and, once a
+    process, the loading of the solver).
     """
 
     solver: str

@@ -8,6 +8,7 @@ import sympy as sp
 
 from symode.equations.describe import brief
 from symode.equations.equations import Equations
+from symode.equations.walk import symbols_in
 from symode.errors import ModelError
 
 
@@ -91,7 +92,10 @@ def latex(expression: sp.Basic) -> str:
     '\\sqrt{x}'
     """
     try:
-        return str(sp.latex(expression))
+        # A thin space between factors where names of several letters would run together.
+        names = [sp.latex(symbol).partition("_")[0] for symbol in symbols_in([expression])]
+        wordy = any(len(name) > 1 and name.isalnum() for name in names)
+        return str(sp.latex(expression, mul_symbol=r"\," if wordy else None))
     except RecursionError:
         raise ModelError(
             f"{brief(expression)} is nested too deeply for SymPy to print. Split it with further "
