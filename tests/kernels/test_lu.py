@@ -1,0 +1,174 @@
+"""Linear systems of implicit steps: pivoted, on the pattern, straight-line, transposed, checked."""
+
+from dataclasses import replace
+
+import numba
+import numpy as np
+import pytest
+import sympy as sp
+
+import symode
+from symode.gradients.value_and_grad import make_task
+from symode.kernels import linear, lu
+from symode.kernels import types as kt
+from symode.kernels.jit import OPTIONS
+from symode.solvers import native
+
+rng = np.random.default_rng(0)
+
+
+@numba.njit(**OPTIONS)
+def factor(matrix, pivots):
+    return lu.factor(matrix, pivots, matrix.shape[0])
+
+
+@numba.njit(**OPTIONS)
+def solve(matrix, pivots, x, row, column, transposed):
+    if transposed:
+        lu.solve_transposed(matrix, pivots, matrix.shape[0], x, row, column)
+    else:
+        lu.solve(matrix, pivots, matrix.shape[0], x, row, column)
+
+
+def matrices():
+    yield "random", rng.normal(size=(9, 9))
+    yield "zero diagonal", rng.normal(size=(6, 6)) * (1 - np.eye(6))
+    yield "permutation", np.eye(7)[rng.permutation(7)]
+    # Without exchanging rows the first pivot would wipe out all digits.
+    yield "tiny pivot", np.array([[1e-20, 1.0], [1.0, 1.0]])
+    # The growth example of Wilkinson: pivots double in each column.
+    yield "growth", np.eye(8) - np.tril(np.ones((8, 8)), -1) + np.eye(8)[:, [-1]] * np.eye(8)[-1]
+    yield "scales", np.diag(10.0 ** np.arange(-6, 6)) @ rng.normal(size=(12, 12))
+    yield "one", np.array([[-3.0]])
+
+
+@pytest.mark.parametrize("transposed", [False, True], ids=["plain", "transposed"])
+@pytest.mark.parametrize(("name", "a"), matrices(), ids=[name for name, _ in matrices()])
+def test_pivoted_factors_solve_as_numpy_does(name, a, transposed):
+    n = a.shape[0]
+    pivots = np.zeros(n, dtype=np.int64)
+    factors = a.copy()
+    assert factor(factors, pivots)
+    # A row inside a larger array, from some column on; the rest of it stays.
+    x = rng.normal(size=(3, n + 4))
+    before, rhs = x.copy(), x[1, 2 : n + 2].copy()
+    solve(factors, pivots, x, 1, 2, transposed)
+    found = x[1, 2 : n + 2].copy()
+    matrix = a.T if transposed else a
+    residual = np.abs(matrix @ found - rhs)
+    # Backward stable: the residual is rounding next to the terms that cancel in it.
+    assert np.all(residual <= 1e-13 * (np.abs(matrix) @ np.abs(found) + np.abs(rhs)) + 1e-300)
+    assert np.allclose(found, np.linalg.solve(matrix, rhs), rtol=1e-9)
+    x[1, 2 : n + 2] = before[1, 2 : n + 2]
+    assert np.array_equal(x, before)
+
+
+def test_singular_and_broken_matrices_are_refused():
+    singular = np.array([[1.0, 2.0], [2.0, 4.0]])
+    for matrix in (singular, np.zeros((3, 3)), np.full((2, 2), np.nan), np.diag([1.0, np.inf])):
+        assert not factor(matrix.copy(), np.zeros(len(matrix), dtype=np.int64))
+
+
+# -- on the pattern of a model --------------------------------------------------------------------
+
+
+@numba.njit(**OPTIONS)
+def factor_and_solve(system, scratch, d, s, x, row, column, transposed, checked):
+    if not linear.factor(system, d, s, scratch):
+        return False
+    if checked:
+        return linear.solve_checked(system, scratch, x, row, column, transposed)
+    linear.solve(system, scratch, x, row, column, transposed)
+    return True
+
+
+def prepared(a: np.ndarray, straight: bool) -> tuple[kt.Field, kt.Scratch]:
+    """Return the system of z' = A z and scratch holding A as its Jacobian."""
+    n = a.shape[0]
+    states = sp.symbols(f"x0:{n}")
+    entries = sp.symbols(f"a0:{n * n}")
+    pattern = [(i, j) for i in range(n) for j in range(n) if a[i, j] != 0.0]
+    symbols = [entries[i * n + j] for i, j in pattern]
+    rhs = {
+        state: sp.Add(*(entries[i * n + j] * states[j] for j in range(n) if (i, j) in pattern))
+        for i, state in enumerate(states)
+    }
+    model = symode.Model(rhs, parameters=symbols)
+    loss = symode.Loss(terminal=states[0])
+    task = make_task(model.equations, loss, (0.0, 1.0), from_initial=False, solver="rodas5p")
+    compiled = task.compile(["rhs", "vjp", "jac", "second"])
+    system = task.bind(compiled, True)
+    compiled.pack(np.array([a[i, j] for i, j in pattern]), system.p)
+    if not straight:
+        address = system.address.copy()
+        address[kt.LU_FACTOR] = 0
+        system = system._replace(address=address)
+    method = native.native_method(task.options.tableau)
+    scratch = native.make_scratch(method, system, n, compiled.work_size)
+    jacobian = compiled.call("jac", 0.0, np.ones(n), system.p)
+    scratch.jac[: jacobian.size] = jacobian
+    return system, scratch, compiled  # the machine code lives as long as its owner
+
+
+def sparse(n: int, seed: int = 1) -> np.ndarray:
+    """Return an arrow with a random tail: hub, chain, and some entries anywhere."""
+    r = np.random.default_rng(seed)
+    a = r.normal(size=(n, n)) * (r.uniform(size=(n, n)) < 0.2)
+    a[0], a[:, 0] = r.normal(size=n), r.normal(size=n)
+    return a + np.diag(r.normal(size=n)) + np.diag(r.normal(size=n - 1), 1)
+
+
+@pytest.mark.parametrize("transposed", [False, True], ids=["plain", "transposed"])
+@pytest.mark.parametrize("straight", [True, False], ids=["generated", "loops"])
+@pytest.mark.parametrize("n", [1, 2, 5, 17])
+def test_factors_on_the_pattern_solve_as_numpy_does(n, straight, transposed):
+    a = sparse(n) if n > 1 else np.array([[0.7]])
+    system, scratch, _owner = prepared(a, straight)
+    for d, s in ((40.0, -1.0), (-40.0, -1.0), (25.0, 1.0)):
+        w = d * np.eye(n) + s * a
+        x = rng.normal(size=(2, n + 3))
+        rhs = x[1, 3:].copy()
+        for checked in (False, True):
+            x[1, 3:] = rhs
+            assert factor_and_solve(system, scratch, d, s, x, 1, 3, transposed, checked)
+            assert scratch.count[kt.PIVOTED] == 0
+            expected = np.linalg.solve(w.T if transposed else w, rhs)
+            assert np.allclose(x[1, 3:], expected, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("transposed", [False, True], ids=["plain", "transposed"])
+@pytest.mark.parametrize("straight", [True, False], ids=["generated", "loops"])
+def test_a_bad_pivot_is_noticed_and_pivoting_takes_over(straight, transposed):
+    # Next to no diagonal: elimination in the pattern's order divides by 1e-18.
+    a = sparse(8, seed=3) * (1 - np.eye(8))
+    system, scratch, _owner = prepared(a, straight)
+    w = 1e-18 * np.eye(8) - a
+    x = rng.normal(size=(1, 8))
+    rhs = x[0].copy()
+    before = scratch.count[kt.NLU]
+    assert factor_and_solve(system, scratch, 1e-18, -1.0, x, 0, 0, transposed, True)
+    assert scratch.count[kt.PIVOTED] == 1
+    assert scratch.count[kt.NLU] == before + 2
+    assert np.allclose(x[0], np.linalg.solve(w.T if transposed else w, rhs), rtol=1e-9)
+
+
+@pytest.mark.parametrize("straight", [True, False], ids=["generated", "loops"])
+def test_a_singular_matrix_of_a_step_is_refused(straight):
+    a = np.array([[1.0, 2.0], [0.5, 1.0]])
+    system, scratch, _owner = prepared(a, straight)
+    # 2 I - A is singular.
+    assert not factor_and_solve(
+        system, scratch, 2.0, -1.0, np.array([[1.0, 3.0]]), 0, 0, False, True
+    )
+
+
+def test_a_step_through_a_bad_pivot_still_gives_the_gradient():
+    # A strong rotation with a step of any size: J has no diagonal, W = I/(h gamma) - J has little.
+    x, y, k = sp.symbols("x y k")
+    model = symode.Model({x: k * y, y: -k * x}, parameters=[k])
+    loss = symode.Loss(terminal=x)
+    found = model.gradient(
+        loss, (0, 1), theta=[1e3], z0=[1.0, 0.0], solver="rodas5p", rtol=1e-9, atol=1e-11
+    )
+    assert found.value == pytest.approx(np.cos(1e3), abs=1e-4)
+    assert found.theta["k"] == pytest.approx(-np.sin(1e3), abs=1e-3)
