@@ -1,7 +1,5 @@
 """Linear systems of implicit steps: pivoted, on the pattern, straight-line, transposed, checked."""
 
-from dataclasses import replace
-
 import numba
 import numpy as np
 import pytest
@@ -30,21 +28,23 @@ def solve(matrix, pivots, x, row, column, transposed):
         lu.solve(matrix, pivots, matrix.shape[0], x, row, column)
 
 
-def matrices():
-    yield "random", rng.normal(size=(9, 9))
-    yield "zero diagonal", rng.normal(size=(6, 6)) * (1 - np.eye(6))
-    yield "permutation", np.eye(7)[rng.permutation(7)]
+MATRICES = {
+    "random": rng.normal(size=(9, 9)),
+    "zero diagonal": rng.normal(size=(6, 6)) * (1 - np.eye(6)),
+    "permutation": np.eye(7)[rng.permutation(7)],
     # Without exchanging rows the first pivot would wipe out all digits.
-    yield "tiny pivot", np.array([[1e-20, 1.0], [1.0, 1.0]])
-    # The growth example of Wilkinson: pivots double in each column.
-    yield "growth", np.eye(8) - np.tril(np.ones((8, 8)), -1) + np.eye(8)[:, [-1]] * np.eye(8)[-1]
-    yield "scales", np.diag(10.0 ** np.arange(-6, 6)) @ rng.normal(size=(12, 12))
-    yield "one", np.array([[-3.0]])
+    "tiny pivot": np.array([[1e-20, 1.0], [1.0, 1.0]]),
+    # Wilkinson's example of growth: the last column doubles at each pivot.
+    "growth": np.hstack([(np.eye(8) - np.tril(np.ones((8, 8)), -1))[:, :7], np.ones((8, 1))]),
+    "scales": np.diag(10.0 ** np.arange(-6, 6)) @ rng.normal(size=(12, 12)),
+    "one": np.array([[-3.0]]),
+}
 
 
 @pytest.mark.parametrize("transposed", [False, True], ids=["plain", "transposed"])
-@pytest.mark.parametrize(("name", "a"), matrices(), ids=[name for name, _ in matrices()])
-def test_pivoted_factors_solve_as_numpy_does(name, a, transposed):
+@pytest.mark.parametrize("name", MATRICES)
+def test_pivoted_factors_solve_as_numpy_does(name, transposed):
+    a = MATRICES[name]
     n = a.shape[0]
     pivots = np.zeros(n, dtype=np.int64)
     factors = a.copy()
@@ -82,8 +82,8 @@ def factor_and_solve(system, scratch, d, s, x, row, column, transposed, checked)
     return True
 
 
-def prepared(a: np.ndarray, straight: bool) -> tuple[kt.Field, kt.Scratch]:
-    """Return the system of z' = A z and scratch holding A as its Jacobian."""
+def prepared(a: np.ndarray, straight: bool) -> tuple[kt.Field, kt.Scratch, object]:
+    """Return the system of z' = A z, scratch holding A as its Jacobian, and the code's owner."""
     n = a.shape[0]
     states = sp.symbols(f"x0:{n}")
     entries = sp.symbols(f"a0:{n * n}")
