@@ -248,6 +248,14 @@ def test_a_loss_whose_slope_is_infinite_raises_no_gradient():
     assert not report.passed
 
 
+def test_a_gradient_below_the_rounding_of_its_loss_passes():
+    x, k = sp.symbols("x k")
+    model = symode.Model({x: -k * x}, parameters=[k])
+    report = symode.verify(model, symode.Loss(terminal=sp.tanh(x)), (0, 1), [1.0], [1e3])
+    assert report.passed, str(report)
+    assert "rounding" in report["taylor"].summary
+
+
 def test_report_is_text_with_a_verdict():
     report = verify()
     assert repr(report) == str(report)
