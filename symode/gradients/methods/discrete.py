@@ -71,7 +71,8 @@ class DiscreteRunner(Runner):
         What to do.
     watched
         Directions, in the order (theta, z0), whose tangents count in the error norm of the
-        forward pass. None by default: the steps are then chosen for z alone.
+        forward pass: each alone, or, where they are many, one irregular sum of all. None by
+        default: the steps are then chosen for z alone.
     """
 
     def __init__(self, task: Task, watched: tuple[int, ...] = ()) -> None:
@@ -83,10 +84,10 @@ class DiscreteRunner(Runner):
         self.compiled = task.compile(names)
         field = task.bind(self.compiled, implicit)
         self.system: kt.Field | kt.Tangents = field
-        size = task.n * len(watched)
+        self.mix = mixture(watched, task.m + task.equations.n_states)
+        size = task.n * self.mix.shape[0]
         if watched:
-            directions = np.vstack([np.eye(task.m), np.zeros((task.n, task.m))])
-            self.system = kt.Tangents(*field, directions[list(watched)])
+            self.system = kt.Tangents(*field, np.ascontiguousarray(self.mix[:, : task.m]))
         self.forward: Forward = make_forward(
             task,
             self.compiled,
@@ -107,15 +108,18 @@ class DiscreteRunner(Runner):
         Where a parameter is exactly 0, or a state is 0 throughout, z need not show what moving it
         would do: f = k sin(9 t) at k = 0 is solved in one step. Such directions are watched.
         """
-        if not self.watched and not theta.all():
-            self._watch(np.flatnonzero(theta == 0.0), theta, z0)
+        if self.watched:
+            self._run(theta, z0)
             return
-        self._run(theta, z0)
-        if not self.watched and not self.forward.scratch.peak[: self.task.equations.n_states].all():
-            idle = np.flatnonzero(self.forward.scratch.peak[: self.task.equations.n_states] == 0.0)
-            self._watch(self.task.m + idle, theta, z0)
+        # Found anew at every call: a result must not depend on the calls before it.
+        directions = np.empty(0, dtype=np.int64) if theta.all() else np.flatnonzero(theta == 0.0)
+        peak = self._watch(directions, theta, z0) if directions.size else self._run(theta, z0)
+        if not peak.all():
+            idle = self.task.m + np.flatnonzero(peak == 0.0)
+            self._watch(np.union1d(directions, idle), theta, z0)
 
-    def _watch(self, directions: NDArray[np.int64], theta: Floats, z0: Floats | None) -> None:
+    def _watch(self, directions: NDArray[np.int64], theta: Floats, z0: Floats | None) -> Floats:
+        """Compute with these directions in the error norm; return each state's largest size."""
         watched = tuple(int(i) for i in directions)
         runner = self._careful.get(watched)
         if runner is None:
@@ -126,21 +130,20 @@ class DiscreteRunner(Runner):
             mine[:] = found
         self.table.times[:] = runner.table.times
         self.forward.scratch.count[:] = runner.forward.scratch.count
+        return runner.forward.scratch.peak[: self.task.equations.n_states]
 
     def _start_tangents(self, theta: Floats, z0: Floats | None) -> None:
         """Set the tangents at t0 and the tolerances they are held to."""
         task, forward, states = self.task, self.forward, self.task.equations.n_states
-        start = np.zeros((len(self.watched), task.n))
-        slope = np.zeros((states, task.m))
+        # Of z0, each entry by itself; of theta, where z0 depends on it, what moves z0.
+        whole = np.vstack([np.zeros((task.m, states)), np.eye(states)])
         if z0 is None:
             p = self.compiled.pack(theta, self.system.p)
             for i, row in enumerate(np.eye(task.n)[:states]):
-                slope[i] = self.compiled.call("initial_vjp", task.t0, self.z0, p, row)[: task.m]
-        for tangent, direction in zip(start, self.watched, strict=True):
-            if direction < task.m:
-                tangent[:states] = slope[:, direction]
-            else:
-                tangent[direction - task.m] = 1.0
+                moved = self.compiled.call("initial_vjp", task.t0, self.z0, p, row)
+                whole[: task.m, i] = moved[: task.m]
+        start = np.zeros((self.mix.shape[0], task.n))
+        start[:, :states] = self.mix @ whole
         forward.scratch.y[task.n :] = start.ravel()
         atol = forward.control.atol[task.n :].reshape(-1, task.n)
         atol[:, :states] = task.options.atol
@@ -148,7 +151,8 @@ class DiscreteRunner(Runner):
             atol[:, states:] = np.inf
             forward.control.weight[task.n :].reshape(-1, task.n)[:, states:] = 1.0
 
-    def _run(self, theta: Floats, z0: Floats | None) -> None:
+    def _run(self, theta: Floats, z0: Floats | None) -> Floats:
+        """Compute; return the largest size of each state."""
         from symode.kernels.gradient import discrete_gradient
 
         task, forward = self.task, self.forward
@@ -184,6 +188,7 @@ class DiscreteRunner(Runner):
                 raise failed_forward(task, forward, status)
             raise failed_backward(task, forward.scratch, status, "Tighten the tolerances.")
         check_finite(task, self.gradient)
+        return forward.scratch.peak[: task.equations.n_states]
 
     def members(self, theta: Floats, z0: Floats) -> tuple[Floats, Floats, Floats]:
         """Return values and gradients of several initial values, in one compiled loop.
@@ -238,3 +243,27 @@ class DiscreteRunner(Runner):
     def stats(self) -> dict[str, object]:
         """Return what the last call cost."""
         return {"method": "discrete", "forward": self.forward.stats}
+
+
+#: Directions up to which each is watched alone.
+SEPARATE = 4
+
+
+def mixture(watched: tuple[int, ...], size: int) -> Floats:
+    """Return the directions whose tangents are integrated, as combinations of ``size`` unit ones.
+
+    Many directions are watched as one sum with irregular weights of both signs, in which no
+    pattern of the model cancels: a network whose biases all start at 0 costs one tangent.
+
+    Examples
+    --------
+    >>> mixture((0, 2), 3).tolist()
+    [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    if len(watched) <= SEPARATE:
+        return np.eye(size)[list(watched)].reshape(-1, size)
+    weights = np.zeros(size)
+    places = np.arange(len(watched))
+    golden = (places * 0.6180339887498949) % 1.0
+    weights[list(watched)] = np.where(places % 2, -1.0, 1.0) * (0.5 + golden)
+    return weights[None, :]

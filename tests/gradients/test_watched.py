@@ -1,0 +1,91 @@
+"""Sensitivities that the solution itself does not show are still resolved."""
+
+import numpy as np
+import pytest
+import sympy as sp
+
+import symode
+from symode.gradients.methods import METHODS
+from symode.gradients.methods.discrete import SEPARATE, mixture
+
+X, Y, K, Q, T = sp.symbols("x y k q t")
+SOLVERS = ["auto", "rodas5p"]
+every_method = pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
+every_solver = pytest.mark.parametrize("solver", SOLVERS)
+
+
+@every_solver
+@every_method
+def test_a_forcing_whose_amplitude_is_zero_is_resolved(method, solver):
+    # x stays 1, so nothing but the tangent asks for more than one step.
+    model = symode.Model({X: K * sp.sin(9 * T)}, parameters=[K], time=T, initial={X: 1})
+    gradient = model.gradient(
+        symode.Loss(terminal=X**2 + X), (0, 7), theta=[0.0], method=method, solver=solver
+    )
+    exact = 3 * (1 - np.cos(63)) / 9
+    # The integral cancels to 1 % of its parts; 1e3 rtol is its condition times the steps.
+    assert gradient.theta["k"] == pytest.approx(exact, rel=1e3 * 1e-8)
+
+
+@every_solver
+@every_method
+def test_a_running_cost_whose_weight_is_zero_is_resolved(method, solver):
+    model = symode.Model({X: -X}, parameters=[K], time=T, initial={X: 1})
+    gradient = model.gradient(
+        symode.Loss(running=K * sp.sin(9 * T) * X), (0, 7), theta=[0.0], method=method,
+        solver=solver,
+    )  # fmt: skip
+    exact = (9 - np.exp(-7) * (9 * np.cos(63) + np.sin(63))) / 82
+    assert gradient.theta["k"] == pytest.approx(exact, rel=1e-6)
+
+
+@every_solver
+@every_method
+def test_a_cost_that_only_a_parameter_and_time_move_is_resolved(method, solver):
+    # The adjoint of x is 0 throughout: it asks for no steps, the parameter's part does.
+    model = symode.Model({X: -X}, parameters=[K], time=T, initial={X: 1})
+    cost = sp.sin(K * T) / (1 + T**2)
+    gradient = model.gradient(
+        symode.Loss(running=cost), (0, 7), theta=[1.3], method=method, solver=solver
+    )
+    from scipy.integrate import quad
+
+    exact = quad(lambda t: t * np.cos(1.3 * t) / (1 + t**2), 0, 7, epsabs=1e-13, limit=200)[0]
+    assert gradient.theta["k"] == pytest.approx(exact, rel=1e-6)
+
+
+@every_solver
+@every_method
+def test_an_absent_species_has_the_gradient_of_its_invasion(method, solver):
+    # With y = 0 the solution does not move at all; y grows by exp((k x0 - q) t) when it appears.
+    model = symode.Model({X: -K * X * Y, Y: K * X * Y - Q * Y}, parameters=[K, Q])
+    gradient = model.gradient(
+        symode.Loss(terminal=X + Y), (0, 3), theta=[0.8, 0.3], z0=[2.0, 0.0], method=method,
+        solver=solver,
+    )  # fmt: skip
+    rate = 0.8 * 2.0 - 0.3
+    grown = np.exp(3 * rate)
+    exact = grown - 1.6 * (grown - 1) / rate
+    assert gradient.z0["y"] == pytest.approx(exact, rel=1e-6)
+
+
+def test_many_zeros_are_watched_as_one_direction():
+    ks = sp.symbols("k0:7")
+    forcing = sum(k * sp.sin((3 + i) * T + i) for i, k in enumerate(ks))
+    model = symode.Model({X: forcing}, parameters=ks, time=T, initial={X: 1})
+    gradient = model.gradient(symode.Loss(terminal=X), (0, 7), theta=[0.0] * 7, method="discrete")
+    exact = [(np.cos(i) - np.cos((3 + i) * 7 + i)) / (3 + i) for i in range(7)]
+    assert np.asarray(gradient.theta) == pytest.approx(np.array(exact), abs=1e-7)
+    assert mixture(tuple(range(7)), 9).shape == (1, 9)
+    assert mixture(tuple(range(SEPARATE)), 9).shape == (SEPARATE, 9)
+
+
+def test_a_batch_with_absent_species_equals_single_solves():
+    model = symode.Model({X: -K * X * Y, Y: K * X * Y - Q * Y}, parameters=[K, Q])
+    vg = model.value_and_grad(symode.Loss(terminal=X + Y), t0=0, t1=3.0)
+    starts = np.array([[2.0, 0.0], [2.0, 0.1], [1.5, 0.0]])
+    values, _, dz0 = vg.batch([0.8, 0.3], starts)
+    for start, value, slope in zip(starts, values, dz0, strict=True):
+        single, whole = vg(vg.pack(theta=[0.8, 0.3], z0=start))
+        assert value == single
+        assert np.array_equal(slope, whole[2:])
