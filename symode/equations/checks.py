@@ -154,6 +154,20 @@ def find_faults(
     return faults
 
 
+def faults_of_expression(expression: sp.Basic) -> list[str]:
+    """Return why an expression stands for no real number, whatever its symbols are.
+
+    Examples
+    --------
+    >>> import sympy as sp
+    >>> faults_of_expression(sp.Symbol("x") + sp.I)
+    ['The imaginary unit I: models are real.']
+    """
+    known = dict.fromkeys((n for n in distinct_nodes([expression]) if n.is_Symbol), "symbol")
+    found = dict.fromkeys(_findings(expression, known, "loss"))
+    return [f"{what}: {advice}." for what, advice in found]
+
+
 def non_smooth_constructs(equations: Equations) -> tuple[str, ...]:
     """Return one statement per construct with a kink or a jump, for display.
 

@@ -12,6 +12,8 @@ import numpy as np
 import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
+from symode.equations.checks import faults_of_expression
+from symode.equations.describe import brief
 from symode.equations.equations import Equations
 from symode.equations.inputs import as_expression
 from symode.equations.walk import distinct_nodes
@@ -235,6 +237,30 @@ class LeastSquares:
         return Loss(observations=[group]).resolve(equations)
 
 
+def resolve_loss(loss: Any, equations: Equations) -> Loss:
+    """Return the loss for these equations, of whatever was given as one.
+
+    Raises
+    ------
+    LossError
+        When it is no loss, saying how to make one of it.
+    """
+    if isinstance(loss, type) or not callable(getattr(loss, "resolve", None)):
+        given = f"the class {loss.__name__}" if isinstance(loss, type) else type(loss).__name__
+        if isinstance(loss, sp.Basic):
+            given, way_out = f"the expression {brief(loss)}", "Wrap it: symode.Loss(terminal=...)."
+        elif hasattr(loss, "series"):
+            way_out = (
+                "Wrap measurements: symode.LeastSquares(times, values), or estimate with "
+                "symode.Problem(model, data, noise)."
+            )
+        else:
+            way_out = "Make one: symode.Loss(terminal=...) or symode.LeastSquares(times, values)."
+        raise LossError(f"A Loss or LeastSquares is expected; got {given}. {way_out}")
+    resolved: Loss = loss.resolve(equations)
+    return resolved
+
+
 def resolve_observables(
     equations: Equations, observables: Mapping[str, Any] | Sequence[Any] | None
 ) -> tuple[sp.Expr, ...]:
@@ -270,6 +296,7 @@ def _group(
     count = 0
     for entry in entries:
         if isinstance(entry, ObservationGroup):
+            _expression(entry.expression, "observation")
             groups.append(entry)
             grouped.extend(range(count, count + entry.times.size))
             count += entry.times.size
@@ -294,10 +321,20 @@ def _symbols(expression: sp.Basic) -> set[sp.Symbol]:
 
 
 def _expression(value: Any, where: str) -> sp.Expr:
-    """Return an expression; text is refused, since reading it would mean running it."""
+    """Return a real-valued expression; text is refused, since reading it would mean running it."""
+    if isinstance(value, str):
+        raise LossError(
+            f"The {where} of a loss is the text {value!r}: write it with SymPy symbols, as in "
+            "(x - 1)**2 with x = sympy.Symbol('x')."
+        )
     try:
-        return as_expression(value)
+        expression = as_expression(value)
     except ModelError as error:
         raise LossError(
             f"The {where} of a loss must be a SymPy expression or a number; {value!r} {error}."
         ) from None
+    faults = faults_of_expression(expression)
+    if faults:
+        lines = "".join(f"\n  - {fault}" for fault in faults)
+        raise LossError(f"The {where} of a loss is not a real-valued expression:{lines}")
+    return expression

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symode.equations.equations import Equations
-from symode.equations.loss import LossLike
+from symode.equations.loss import LossLike, resolve_loss
 from symode.equations.values import Named, named, vector
 from symode.errors import InitialStateError, LossError, OptionError, ParameterError
 from symode.gradients.choose import choose_method
@@ -85,7 +85,7 @@ def make_task(
     OptionError
         When a solver option is not valid.
     """
-    resolved = loss.resolve(equations)
+    resolved = resolve_loss(loss, equations)
     t0, t1 = span
     if t1 is None:
         if not resolved.times.size or resolved.terminal is not None or resolved.running is not None:

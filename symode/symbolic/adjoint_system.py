@@ -15,7 +15,7 @@ from typing import Any
 import sympy as sp
 
 from symode.equations.equations import Equations
-from symode.equations.loss import Loss, LossLike
+from symode.equations.loss import Loss, LossLike, resolve_loss
 from symode.errors import ModelError
 from symode.symbolic import blocks
 from symode.symbolic.differentiate import gradient
@@ -239,7 +239,7 @@ def adjoint_system(
         arguments = (*equations.states, equations.time, *equations.parameters)
         terminal: sp.Expr = sp.Function("Phi")(*arguments)
         return AdjointSystem(equations, a1, a3, terminal, sp.S.Zero, (), numeric)
-    resolved = loss.resolve(equations)
+    resolved = resolve_loss(loss, equations)
     zero = sp.S.Zero
     return AdjointSystem(
         equations,
