@@ -14,6 +14,7 @@ from symode.errors import (
     GradientError,
     OptionError,
     SolverError,
+    SymodeError,
     UnsupportedCombinationError,
 )
 from symode.gradients.methods import BacksolveAdjoint, ForwardSensitivity, GradientMethod
@@ -84,8 +85,11 @@ def black_box_gradient(
     ------
     UnsupportedCombinationError
         For another method.
+    SolverError
+        When the solver raises in the forward pass; what it raised is the cause.
     GradientError
-        When the solver returns the wrong shape or values that are not finite.
+        When it returns the wrong shape or values that are not finite, or fails in the backward
+        pass.
     DriftError
         When z integrated backwards leaves the forward solution.
     """
@@ -158,7 +162,18 @@ def _solve(
     y0: Floats,
 ) -> Floats:
     """Return the states at all observations, and at t1 in the last row."""
-    return _call(solver, fun, (task.t0, task.t1), y0, task.times)
+    try:
+        states = _call(solver, fun, (task.t0, task.t1), y0, task.times)
+    except SymodeError:
+        raise
+    except Exception as error:
+        raise SolverError(
+            f"The given solver failed between t={task.t0:g} and t={task.t1:g}: {_cause(error)} "
+            "It is called as solver(fun, t_span, y0, t_eval)."
+        ) from error
+    if not np.isfinite(states).all():
+        raise GradientError("The solver returned values that are not finite.")
+    return states
 
 
 def _call(
@@ -172,16 +187,37 @@ def _call(
     if span[1] < span[0]:
         t_eval = t_eval[::-1]
     inner = t_eval[t_eval != span[0]]
-    y = np.asarray(solver(fun, span, y0.copy(), inner.copy()), dtype=float)
-    if y.shape != (inner.size, y0.size):
-        raise GradientError(
-            f"The solver returned shape {y.shape}; expected ({inner.size}, {y0.size}): one row for "
-            "each time in t_eval."
-        )
-    if not np.isfinite(y).all():
-        raise GradientError("The solver returned values that are not finite.")
+    # Overflow of a diverging pass is reported by what comes of it, below.
+    with np.errstate(all="ignore"):
+        y = _rows(solver(fun, span, y0.copy(), inner.copy()), inner.size, y0.size)
     found = {float(t): row for t, row in zip(inner, y, strict=True)} | {float(span[0]): y0}
     return np.array([found[float(t)] for t in [*times, span[1]]])
+
+
+def _cause(error: Exception) -> str:
+    """Return an exception as the end of a sentence."""
+    text = str(error).rstrip(".")
+    if isinstance(error, SymodeError):
+        return f"{text}."
+    return f"{type(error).__name__}: {text}." if text else f"{type(error).__name__}."
+
+
+def _rows(result: Any, count: int, size: int) -> Floats:
+    """Return what a solver returned as an array, one row for each time."""
+    expected = f"The solver must return y, one row per time in t_eval: expected ({count}, {size})"
+    kind = type(result).__name__
+    if hasattr(result, "y") and hasattr(result, "t"):
+        raise GradientError(f"{expected}; got an {kind}: return result.y.T.")
+    if result is None:
+        raise GradientError(f"{expected}; got None: is its return statement missing?")
+    try:
+        y = np.asarray(result, dtype=float)
+    except (TypeError, ValueError):
+        raise GradientError(f"{expected}; got a {kind} that is no array of numbers.") from None
+    if y.shape != (count, size):
+        hint = " Return y.T." if y.shape == (size, count) else ""
+        raise GradientError(f"{expected}; got shape {y.shape}.{hint}")
+    return y
 
 
 def _forward_with_tangents(
@@ -237,7 +273,18 @@ def _backward(
         if target != t:
             q = np.concatenate([z, lam, mu])
             fun = lambda s, y: compiled.call("augmented_rhs", s, y, p)  # noqa: E731
-            q = _call(solver, fun, (t, float(target)), q, np.empty(0))[-1]
+            try:
+                q = _call(solver, fun, (t, float(target)), q, np.empty(0))[-1]
+                if not np.isfinite(q).all():
+                    raise ArithmeticError("it returned values that are not finite")
+            except GradientError:
+                raise
+            except Exception as error:
+                raise GradientError(
+                    f"The backward pass from t={t:g} to t={target:g} failed in the given solver: "
+                    f"{_cause(error)} Integrating z backwards may be unstable here; use "
+                    "method='forward' (ForwardSensitivity), or one of symode's solvers."
+                ) from error
             known = states[o, :n] if o >= table.n_start else y0
             drift = max(drift, float(np.max(np.abs(q[:n] - known) / allowed)))
             z, lam, mu, t = known, q[n : 2 * n], q[2 * n :], float(target)
