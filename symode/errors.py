@@ -41,6 +41,13 @@ class OptionError(SymodeError, ValueError):
     """A solver or method option is not one of those that exist."""
 
 
+class UnknownNameError(OptionError, KeyError):
+    """There is no entry of that name; the message lists those that exist."""
+
+    # A KeyError shows its message in quotes.
+    __str__ = Exception.__str__
+
+
 class DataError(SymodeError, ValueError):
     """Measured data are malformed; the message names the row and column."""
 

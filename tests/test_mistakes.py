@@ -9,7 +9,9 @@ import sympy as sp
 from scipy.integrate import solve_ivp
 
 import symode
-from symode.errors import GradientError, LossError, SolverError
+from symode.errors import GradientError, LossError, OptionError, SolverError
+from symode.gradients.methods import METHODS
+from symode.solvers.methods import METHODS as SOLVERS
 
 x, y, k, t = sp.symbols("x y k t")
 MODEL = symode.Model({x: -k * x}, parameters=[k], initial={x: 2})
@@ -136,3 +138,88 @@ def test_a_backward_pass_that_explodes():
         lambda: model.gradient(LOSS, (0, 50), [20.0], solver=euler),
         GradientError, "backward pass", "not finite", "method='forward'",
     )  # fmt: skip
+
+
+DATA = symode.Data([1.0, 2.0, 3.0], {"x": [1.0, 0.5, 0.25]})
+PROBLEM = symode.Problem(MODEL, DATA, symode.Normal(0.1), bounds=(0.1, 10), scale="log10")
+SQUARES = symode.LeastSquares([1.0], [[1.0]])
+
+
+@pytest.mark.parametrize(
+    ("call", "what"),
+    [
+        (lambda **o: MODEL.solve(SPAN, THETA, **o), "solve()"),
+        (lambda **o: MODEL.gradient(LOSS, SPAN, THETA, **o), "gradient()"),
+        (lambda **o: MODEL.gradient(LOSS, SPAN, THETA, gradient_rtol=1e-6, **o), "gradient()"),
+        (lambda **o: MODEL.gradient(LOSS, SPAN, THETA, solver="scipy:RK45", **o), "gradient()"),
+        (lambda **o: MODEL.value_and_grad(SQUARES, **o), "value_and_grad()"),
+        (lambda **o: symode.verify(MODEL, LOSS, SPAN, THETA, **o), "verify()"),
+        (
+            lambda **o: symode.Problem(MODEL, DATA, symode.Normal(1), bounds=(0, 1), **o),
+            "Problem()",
+        ),
+    ],
+)
+def test_a_mistyped_option(call, what):
+    """The name that was meant is offered, and all names are listed."""
+    refuses(lambda: call(rto=1e-3), OptionError, what, "rto (did you mean rtol?)", "max_steps")
+    refuses(lambda: call(names=["x"]), OptionError, what, "no option names")
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: symode.Problem(DATA, MODEL, symode.Normal(1)), OptionError,
+         ("a Model, then Data", "got a Data, then a Model", "Swap")),
+        (lambda: symode.Problem(MODEL, [1.0], symode.Normal(1)), OptionError, ("then a list",)),
+        (lambda: symode.verify(PROBLEM, LOSS, SPAN, THETA), OptionError,
+         ("got a Problem", "problem.model, problem.loss")),
+        (lambda: symode.verify(MODEL, LOSS, 3.0, THETA), OptionError, ("pair (t0, t1)",)),
+        (lambda: symode.fit(MODEL), OptionError, ("got a Model", "symode.Problem(")),
+        (lambda: MODEL.gradient(LOSS, SPAN, THETA, method=symode.DiscreteAdjoint), OptionError,
+         ("add ()", "DiscreteAdjoint()")),
+        (lambda: MODEL.gradient(LOSS, SPAN, THETA, method="discreet"), OptionError,
+         ("did you mean discrete?", "backsolve", "forward")),
+        (lambda: PROBLEM.objective([1.0, 2.0]), OptionError, ("(log10(k))", "(2,)")),
+        (lambda: PROBLEM.scores([]), OptionError, ("(log10(k))", "(0,)")),
+        (lambda: symode.fit(PROBLEM, 1, seed=-1), OptionError, ("seed", "-1")),
+        (lambda: symode.fit(PROBLEM, 1, seed="a"), OptionError, ("seed", "'a'")),
+        (lambda: symode.fit(PROBLEM, [[11.0]]), OptionError, ("k = 11", "(0.1, 10)")),
+        (lambda: symode.fit(PROBLEM, {"k": 0.01}), OptionError, ("k = 0.01", "(0.1, 10)")),
+        (lambda: MODEL.solve(SPAN, THETA, solver="scipy:Radau"), OptionError,
+         ("Model.gradient()", "as_scipy", "rodas5p")),
+        (lambda: MODEL.solve(SPAN, THETA, solver="rodas"), OptionError,
+         ("did you mean rodas5p?", "stiff", "tsit5")),
+        (lambda: MODEL.gradient(LOSS, SPAN, THETA, solver=None), OptionError, ("solver", "None")),
+        (lambda: MODEL.gradient(LOSS, SPAN, THETA).theta["kk"], OptionError,
+         ("kk is none of k (did you mean k?)",)),
+        (lambda: MODEL.gradient(LOSS, SPAN, THETA).theta["kk"], KeyError, ("kk is none of k",)),
+    ],
+)  # fmt: skip
+def test_a_wrong_object_or_name(call, error, words):
+    """What was expected is named, and the way out."""
+    refuses(call, error, *words)
+
+
+def test_axes_that_are_none():
+    """Also: bounds of one parameter as one pair, and starts at a bound, are accepted."""
+    pytest.importorskip("matplotlib").use("agg")
+    result = symode.fit(PROBLEM, [[0.1], [10.0]])
+    assert abs(result.theta["k"] - np.log(2)) < 0.05
+    refuses(lambda: result.plot("X"), OptionError, "Matplotlib axes", "'X'")
+
+
+def test_what_is_shown():
+    """A compiled objective shows what it is a function of; the package its public names."""
+    shown = repr(MODEL.value_and_grad(SQUARES))
+    assert "k, x(t0)" in shown and "(0, 1)" in shown and "vern7" in shown
+    assert {"Model", "fit", "verify"} <= set(dir(symode)) <= {*symode.__all__, "__version__"}
+
+
+def test_the_help_of_gradient_names_what_there_is():
+    """Methods, solvers and defaults, as they are."""
+    for text in (symode.Model.gradient.__doc__, symode.Model.solve.__doc__):
+        for name in (*SOLVERS, "1e-8", "1e-10", "100,000"):
+            assert name in text
+    for method in METHODS:
+        assert f'"{method.name}"' in symode.Model.gradient.__doc__

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from symode.errors import SymodeError
+from symode.errors import SymodeError, UnknownNameError
 
 Floats = NDArray[np.float64]
 
@@ -35,7 +35,9 @@ class Named(np.ndarray[Any, np.dtype[np.float64]]):
         """Return entries by position, slice, name or symbol."""
         if isinstance(key, str) or (hasattr(key, "is_Symbol") and key.is_Symbol):
             if str(key) not in self.names:
-                raise KeyError(f"{key} is none of {', '.join(self.names)}")
+                close = get_close_matches(str(key), self.names, 1)
+                hint = f" (did you mean {close[0]}?)" if close else ""
+                raise UnknownNameError(f"{key} is none of {', '.join(self.names)}{hint}.")
             key = (..., self.names.index(str(key)))
         result = np.asarray(self)[key]
         return float(result) if np.ndim(result) == 0 else result

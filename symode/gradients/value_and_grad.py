@@ -22,7 +22,7 @@ from symode.gradients.methods import GradientMethod, get_gradient_method
 from symode.gradients.methods.base import Runner
 from symode.gradients.task import Outcome, Task
 from symode.kernels import types as kt
-from symode.solvers.options import make_options
+from symode.solvers.options import check_names, make_options
 
 Floats = NDArray[np.float64]
 
@@ -43,10 +43,10 @@ class Gradient:
     z0
         :math:`dJ/dz_0`. Shape ``(n,)``.
     t0, t1
-        :math:`dJ/dt_0` and :math:`dJ/dt_1`, in units of J per unit of time.
+        :math:`dJ/dt_0` and :math:`dJ/dt_1`, in units of J per unit of time; NaN for a batch.
     times
         :math:`dJ/dt_i` of the observations, in the order of the loss; 0 for those at t0 and t1,
-        which are attached to these ends. Shape ``(K,)``.
+        which are attached to these ends. Shape ``(K,)``; empty for a batch.
     stats
         Method, why it was chosen, and what the passes cost.
     """
@@ -143,6 +143,8 @@ class ValueAndGrad:
         method: str | GradientMethod = "auto",
         **options: Any,
     ) -> None:
+        known = ("wrt", "theta", "z0", "t0", "t1", "method")
+        check_names(options, "value_and_grad()", *known)
         self.equations = equations
         self.wrt = (wrt,) if isinstance(wrt, str) else tuple(wrt)
         self._check_wrt()
@@ -167,6 +169,12 @@ class ValueAndGrad:
             self.method = get_gradient_method(method)
         self._local = threading.local()
         self._local.runner = self.method.prepare(self.task)
+
+    def __repr__(self) -> str:
+        """Return what the point holds, and how the gradient is computed."""
+        solver, names = self.task.options.tableau.name, ", ".join(self.names)
+        span = f"({self.task.t0:g}, {self.task.t1:g})"
+        return f"ValueAndGrad(point: {names}; span={span}, method={self.method!r}, {solver=!s})"
 
     @cached_property
     def size(self) -> int:

@@ -235,8 +235,9 @@ class Model:
         raise_on_failure
             False returns what was solved, with its status, instead of raising.
         **options
-            ``solver`` ("auto" or a name), ``rtol``, ``atol`` (a number, or one for each state),
-            ``max_steps``, ``h_max``, ``backend`` ("llvm" or "numba").
+            ``solver``: "auto", "bosh3", "dopri5", "tsit5", "vern7", "dop853", or "rodas5p" for
+            stiff models; ``rtol`` (1e-8), ``atol`` (1e-10; a number, or one for each state),
+            ``max_steps`` (100,000), ``h_max`` (no limit), ``backend`` ("llvm" or "numba").
 
         Raises
         ------
@@ -286,18 +287,23 @@ class Model:
             is 0. Shape ``(n,)``, or ``(batch, n)`` for the sum of the loss over a batch of
             trajectories, computed on all cores.
         method
-            "auto", a name, or a value such as ``DiscreteAdjoint()``.
+            "auto", "discrete", "interpolating", "backsolve", "forward", or a value with options
+            such as ``DiscreteAdjoint()``.
         solver
-            "auto", the name of a method, ``"scipy:Radau"`` for SciPy's, or a callable
-            ``solver(fun, t_span, y0, t_eval) -> y`` (one row of y per time).
+            "auto", "bosh3", "dopri5", "tsit5", "vern7", "dop853", or "rodas5p" for stiff models;
+            ``"scipy:Radau"`` for SciPy's; or a callable ``solver(fun, t_span, y0, t_eval) -> y``
+            (one row of y per time).
         gradient_rtol
             Tighten the tolerances until two runs, at least ten times apart, agree to this in the
             scaled norm of the gradient; the estimate is in ``stats``.
         **options
-            ``rtol``, ``atol``, ``max_steps``, ``h_max``, ``backend``.
+            ``rtol`` (1e-8), ``atol`` (1e-10), ``max_steps`` (100,000), ``h_max`` (no limit),
+            ``backend`` ("llvm" or "numba").
 
         Raises
         ------
+        LossError, ParameterError, InitialStateError, OptionError
+            For what does not fit, in the model's names.
         SolverError, GradientError, DriftError
             A failed pass never returns a gradient.
 

@@ -20,7 +20,7 @@ from symode.gradients.tightened import tightened
 from symode.gradients.value_and_grad import Gradient, ValueAndGrad, make_task
 from symode.solvers import native
 from symode.solvers.integrate import Forward, check_span, check_times, integrate
-from symode.solvers.options import make_options
+from symode.solvers.options import check_names, make_options
 from symode.solvers.solution import Solution
 from symode.symbolic.derive import FIELD_KERNELS, derive_jac, derive_rhs, linear_kernels
 from symode.symbolic.lift import lift_expressions, lift_field, lift_initial
@@ -43,6 +43,7 @@ def solve(
 ) -> Solution:
     """Return the trajectory, see `Model.solve`."""
     equations = model.equations
+    check_names(options, "solve()", "times", "dense_output", "raise_on_failure")
     t0, t1 = check_span(span)
     solver = make_options(equations.state_names, **options)
     values = parameters(equations, theta)
@@ -110,6 +111,7 @@ def gradient(
     **options: Any,
 ) -> Gradient:
     """Return value and gradient, see `Model.gradient`."""
+    check_names(options, "gradient()", "method", "gradient_rtol")
     if gradient_rtol is not None:
         return tightened(
             lambda **finer: gradient(
@@ -135,7 +137,7 @@ def gradient(
     else:
         names = equations.state_names
         start = vector(z0, names, "initial values", InitialStateError, batch=True)
-    if callable(solver) or solver.startswith("scipy:"):
+    if callable(solver) or str(solver).startswith("scipy:"):
         if start is not None and start.ndim == 2:
             raise OptionError("A batch of z0 needs one of symode's solvers; got a black box.")
         task = make_task(equations, loss, (t0, t1), from_initial=z0 is None, **options)
@@ -143,7 +145,8 @@ def gradient(
             box = scipy_solver(solver.removeprefix("scipy:"), task.options.rtol, task.options.atol)
         else:
             box = solver
-        chosen = BacksolveAdjoint() if method == "auto" else get_gradient_method(method)
+        automatic = isinstance(method, str) and method.lower() == "auto"
+        chosen = BacksolveAdjoint() if automatic else get_gradient_method(method)
         return as_gradient(equations, black_box_gradient(task, box, chosen, values, start), {})
     batch = start is not None and start.ndim == 2
     vg = ValueAndGrad(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symode.equations.values import Named
-from symode.errors import FitError
+from symode.errors import FitError, OptionError
 from symode.problems.intervals import Intervals, intervals
 from symode.problems.optimizers import choose_optimizer
 from symode.problems.problem import Problem
@@ -213,7 +213,14 @@ def fit(
     >>> [round(float(result.theta[name]), 3) for name in ("k", "x0", "s")]
     [0.715, 2.065, 0.027]
     """
+    if not isinstance(problem, Problem):
+        raise OptionError(
+            f"fit expects a Problem; got a {type(problem).__name__}. Make one: "
+            "symode.Problem(model, data, noise)."
+        )
     chosen = choose_optimizer(problem, optimizer)
+    if seed is not None and not (isinstance(seed, int | np.integer) and seed >= 0):
+        raise OptionError(f"seed must be a whole number, 0 or more; got {seed!r}.")
     if seed is None:
         seed = int(np.random.SeedSequence().generate_state(1)[0])
     points = starting_points(problem, starts, seed)

@@ -38,6 +38,12 @@ def plot_fit(problem: Problem, theta: Any, axes: Any, level: float) -> Any:
             layout="constrained",
         )
     panels = np.atleast_1d(np.asarray(axes, dtype=object)).ravel()
+    strange = [panel for panel in panels if not hasattr(panel, "fill_between")]
+    if strange:
+        raise OptionError(
+            f"axes must be Matplotlib axes, one for each of the {count} observables, as from "
+            f"plt.subplots({count}); got {strange[0]!r}. None draws new ones, of all observables."
+        )
     if panels.size < count:
         raise OptionError(f"There are {count} observables to draw, but {panels.size} axes.")
     last = float(problem.loss.times.max())

@@ -22,8 +22,9 @@ from symode.interface.model import Model
 from symode.problems.data import Data, Series
 from symode.problems.noise import Noise, spread
 from symode.problems.scores import Scores
+from symode.problems.tables import is_frame
 from symode.problems.transforms import ParameterSpace, make_space
-from symode.solvers.options import make_options
+from symode.solvers.options import check_names, make_options
 from symode.symbolic.lift import lift_expressions
 
 Floats = NDArray[np.float64]
@@ -103,6 +104,8 @@ class Problem:
         method: Any = "auto",
         **options: Any,
     ) -> None:
+        _check_parts(model, data)
+        check_names(options, "Problem()", "bounds", "scale", "fixed", "t0", "method")
         self._given = (model, data, noise, bounds, scale, fixed, t0, method, options)
         equations = model.equations
         if equations.initial is None:
@@ -112,7 +115,8 @@ class Problem:
             )
         self.model, self.data, self.t0 = model, data, float(t0)
         self.method, self.options = method, {"max_steps": MAX_STEPS, **options}
-        make_options(equations.state_names, **self.options)
+        solver = {name: value for name, value in self.options.items() if name != "backend"}
+        make_options(equations.state_names, **solver)
         self.series = data.series(equations)
         self.noise = tuple(_noise_of(s.name, noise, data.names) for s in self.series)
         self.sigma = tuple(
@@ -151,8 +155,10 @@ class Problem:
         ------
         SolverError, GradientError
             A failed pass never returns a value.
+        OptionError
+            When the point has another length than there are estimated parameters.
         """
-        point = np.asarray(x, dtype=float)
+        point = self.space.check(x)
         value, gradient = self._value_and_grad(np.asarray(self.space.theta(point)))
         return value, gradient[self.space.places] * self.space.slopes(point)
 
@@ -165,7 +171,7 @@ class Problem:
 
         In the order of `series`, and of the times of each.
         """
-        point = np.asarray(x, dtype=float)
+        point = self.space.check(x)
         values, rows = self._residuals(np.asarray(self.space.theta(point)))
         rows = rows * self.space.slopes(point)
         count, n_x = self.n_values, self.size
@@ -312,6 +318,19 @@ class Problem:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle what was given; machine code is found in the store where it is used."""
         return (_rebuild, self._given)
+
+
+def _check_parts(model: Any, data: Any) -> None:
+    if not isinstance(model, Model) or not isinstance(data, Data):
+        way_out = ""
+        if is_frame(data):
+            way_out = " Wrap the table: symode.Data(frame)."
+        elif isinstance(model, Data) and isinstance(data, Model):
+            way_out = " Swap the first two."
+        raise OptionError(
+            "Problem expects (model, data, noise): a Model, then Data; got a "
+            f"{type(model).__name__}, then a {type(data).__name__}.{way_out}"
+        )
 
 
 def _rebuild(

@@ -94,7 +94,8 @@ def starting_points(problem: Problem, starts: Any, seed: int) -> list[Floats]:
     Raises
     ------
     OptionError
-        When a bound is infinite, so that there is nothing to sample from.
+        When a bound is infinite, so that there is nothing to sample from, and for a given point
+        outside the bounds.
     ParameterError
         When a given point lacks a parameter or names an unknown one.
     """
@@ -114,7 +115,7 @@ def starting_points(problem: Problem, starts: Any, seed: int) -> list[Floats]:
         )
     if not starts:
         raise OptionError("starts holds no point to begin at.")
-    return [problem.space.point(problem.parameters(point)) for point in starts]
+    return [problem.space.begin(problem.parameters(point)) for point in starts]
 
 
 def latin_hypercube(space: ParameterSpace, count: int, seed: int) -> Floats:

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from symode.equations.values import Named, named
 from symode.errors import OptionError
@@ -156,6 +156,23 @@ class ParameterSpace:
             for kind in kinds
         )
 
+    def check(self, x: ArrayLike) -> Floats:
+        """Return a point as an array.
+
+        Raises
+        ------
+        OptionError
+            Unless it has one number for each estimated parameter.
+        """
+        point = np.asarray(x, dtype=float)
+        if point.shape != (self.size,):
+            raise OptionError(
+                f"A point has one number for each of the {self.size} estimated parameters "
+                f"({', '.join(self.labels)}); got shape {point.shape}. Make one of parameter "
+                "values with problem.space.point(theta)."
+            )
+        return point
+
     def theta(self, x: Floats) -> Named:
         """Return all parameters of a point on the scale. Shape ``(m,)``."""
         theta = self.values.copy()
@@ -171,7 +188,32 @@ class ParameterSpace:
         OptionError
             For a value that is not positive on a logarithmic scale.
         """
-        values, x = np.asarray(theta)[self.places], np.empty(self.size)
+        return self.inside(self._scaled(np.asarray(theta)[self.places]))
+
+    def begin(self, theta: Floats) -> Floats:
+        """Return the point on the scale of parameters to start at. Shape ``(p,)``.
+
+        Raises
+        ------
+        OptionError
+            As `point`, and naming a parameter outside its bounds.
+        """
+        values = np.asarray(theta)[self.places]
+        x = self._scaled(values)
+        inside = self.inside(x)
+        # Rounding of the scale is forgiven.
+        bad = np.flatnonzero(np.abs(x - inside) > 1e-9 * np.maximum(1.0, np.abs(inside)))
+        if bad.size:
+            i = int(bad[0])
+            low, high = (float(self.transforms[i].to_theta(b[i])) for b in (self.lower, self.upper))
+            raise OptionError(
+                f"The starting point has {self.names[i]} = {values[i]:g}, outside its bounds "
+                f"({low:g}, {high:g}). Move it inside, or widen bounds=."
+            )
+        return inside
+
+    def _scaled(self, values: Floats) -> Floats:
+        x = np.empty(self.size)
         for transform, entries in self.groups:
             with np.errstate(divide="ignore", invalid="ignore"):
                 x[entries] = transform.to_scale(values[entries])
@@ -182,7 +224,7 @@ class ParameterSpace:
                 f"{self.names[i]} = {values[i]:g} has no place on the scale "
                 f"{self.transforms[i].name}, which is for positive values."
             )
-        return self.inside(x)
+        return x
 
     def slopes(self, x: Floats) -> Floats:
         r"""Return :math:`d\theta/dx` of the estimated parameters. Shape ``(p,)``."""
@@ -296,7 +338,7 @@ def _as_mapping(bounds: Any, parameters: Sequence[str]) -> Mapping[Any, Any]:
     if isinstance(bounds, Mapping):
         return bounds
     pairs = np.asarray(bounds, dtype=float)
-    if pairs.shape == (2,) and len(parameters) != 1:
+    if pairs.shape == (2,):
         pairs = np.broadcast_to(pairs, (len(parameters), 2))
     if pairs.shape != (len(parameters), 2):
         raise OptionError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from symode.errors import OptionError
-from symode.solvers.methods import METHODS, get_method
+from symode.solvers.methods import METHODS, did_you_mean, get_method
 from symode.solvers.tableau import ExplicitTableau, RosenbrockTableau
 
 #: What ``solver="auto"`` means until stiffness is detected by the solver itself: the cheaper of
@@ -19,6 +19,45 @@ from symode.solvers.tableau import ExplicitTableau, RosenbrockTableau
 LOOSE_EXPLICIT, TIGHT_EXPLICIT, TIGHT = "tsit5", "vern7", 1e-5
 #: The method to name when an explicit one fails on a stiff problem.
 DEFAULT_STIFF = "rodas5p"
+
+
+#: What every solve takes, in this order in messages.
+NAMES = ("solver", "rtol", "atol", "max_steps", "h_max", "backend")
+
+
+def check_names(given: Iterable[str], what: str, *more: str) -> None:
+    """Raise unless all names of options exist.
+
+    Parameters
+    ----------
+    given
+        Names of the options.
+    what
+        Whose options they are.
+    more
+        Names known besides those of every solve.
+
+    Raises
+    ------
+    OptionError
+        With the name that was probably meant, and all there are.
+
+    Examples
+    --------
+    >>> try:
+    ...     check_names(["rto"], "solve()", "times")
+    ... except OptionError as error:
+    ...     print(str(error)[:49])
+    solve() has no option rto (did you mean rtol?). I
+    """
+    known = (*more, *NAMES)
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        named = ", ".join(f"{name}{did_you_mean(name, known)}" for name in unknown)
+        plural = "s" if len(unknown) > 1 else ""
+        raise OptionError(
+            f"{what} has no option{plural} {named}. Its options are {', '.join(known)}."
+        )
 
 
 @dataclass(frozen=True)
@@ -74,6 +113,12 @@ def make_options(
     if not isinstance(solver, str):
         raise OptionError(
             f"solver must be a name, one of auto, {', '.join(METHODS)}; got {solver!r}."
+        )
+    if solver.lower().startswith("scipy:"):
+        raise OptionError(
+            f"{solver!r}: SciPy's solvers serve Model.gradient(); to solve with one, pass "
+            "model.as_scipy(theta).fun and .jac to scipy.integrate.solve_ivp. Here choose one of "
+            f"auto, {', '.join(METHODS)}; {DEFAULT_STIFF} is the one for stiff models."
         )
     if not (isinstance(rtol, int | float) and 1e-14 <= rtol <= 0.1):
         raise OptionError(f"rtol must lie between 1e-14 and 0.1; got {rtol!r}.")

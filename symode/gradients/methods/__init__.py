@@ -8,6 +8,7 @@ from symode.gradients.methods.base import GradientMethod
 from symode.gradients.methods.discrete import DiscreteAdjoint
 from symode.gradients.methods.interpolating import InterpolatingAdjoint
 from symode.gradients.methods.sensitivity import ForwardSensitivity
+from symode.solvers.methods import did_you_mean
 
 #: One value of every method; a new method is a new file here and its name in this list.
 METHODS: tuple[GradientMethod, ...] = (
@@ -35,9 +36,16 @@ def get_gradient_method(method: str | GradientMethod) -> GradientMethod:
         for known in METHODS:
             if method.lower() in (known.name, type(known).__name__.lower()):
                 return known
-        names = ", ".join(known.name for known in METHODS)
-        raise OptionError(f"There is no gradient method {method!r}. Choose auto, {names}.")
-    if isinstance(method, GradientMethod):
+        names = ["auto", *(known.name for known in METHODS)]
+        raise OptionError(
+            f"There is no gradient method {method!r}{did_you_mean(method, names)}. Choose one of "
+            f"{', '.join(names)}."
+        )
+    if isinstance(method, type) and any(isinstance(known, method) for known in METHODS):
+        raise OptionError(
+            f"method={method.__name__} is a class; add (): method={method.__name__}()."
+        )
+    if isinstance(method, GradientMethod) and not isinstance(method, type):
         return method
     raise OptionError(
         f"method must be a name or a gradient method such as DiscreteAdjoint(); got {method!r}."

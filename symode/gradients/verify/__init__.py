@@ -13,6 +13,7 @@ from symode.equations.values import vector
 from symode.errors import (
     GradientError,
     InitialStateError,
+    OptionError,
     ParameterError,
     UnsupportedCombinationError,
 )
@@ -26,6 +27,8 @@ from symode.gradients.verify.precise import check_precise
 from symode.gradients.verify.report import Check, Report
 from symode.gradients.verify.subject import Subject
 from symode.gradients.verify.taylor import check_taylor
+from symode.solvers.integrate import check_span
+from symode.solvers.options import check_names
 
 #: The checks, in the order they run; a new check is a new file here and its name in this list.
 CHECKS: Final[tuple[Callable[[Subject], Check], ...]] = (
@@ -102,6 +105,8 @@ def verify(
     >>> report.passed, report["taylor"].digits > 9
     (True, True)
     """
+    check_names(options, "verify()", "method", "seed", "precise")
+    _check_model(model)
     if not isinstance(solver, str) or solver.startswith("scipy:"):
         raise UnsupportedCombinationError(
             "verify replays the accepted steps of a solve, which a black-box solver does not show. "
@@ -114,7 +119,7 @@ def verify(
     start = None
     if z0 is not None or equations.initial is None:
         start = vector(z0, equations.state_names, "initial values", InitialStateError)
-    t0, t1 = span
+    t0, t1 = check_span(span)
     task = make_task(
         equations, loss, (t0, t1), from_initial=start is None, solver=solver, rtol=rtol, atol=atol,
         **options,
@@ -136,6 +141,15 @@ def verify(
     chosen_checks = (*CHECKS, check_precise) if precise else CHECKS
     checks = tuple(_run(check, subject) for check in chosen_checks)
     return Report(f"{title}\nJ = {value:.12g}", value, checks)
+
+
+def _check_model(model: Any) -> None:
+    if isinstance(getattr(model, "equations", None), Equations):
+        return
+    way_out = ""
+    if hasattr(model, "model") and hasattr(model, "loss"):
+        way_out = " Pass its parts: verify(problem.model, problem.loss, (t0, t1), theta)."
+    raise OptionError(f"verify expects a Model first; got a {type(model).__name__}.{way_out}")
 
 
 def _run(check: Callable[[Subject], Check], subject: Subject) -> Check:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from importlib import import_module
 
 from symode.errors import OptionError
@@ -9,6 +11,18 @@ from symode.solvers.tableau import ExplicitTableau, RosenbrockTableau
 
 METHODS: tuple[str, ...] = ("bosh3", "dopri5", "tsit5", "vern7", "dop853", "rodas5p")
 """The names `get_method` knows. A new method is a file here with a `load()`, and its name."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a remark on the known name that is closest, with a space before it, or nothing.
+
+    Examples
+    --------
+    >>> did_you_mean("rodas", METHODS)
+    ' (did you mean rodas5p?)'
+    """
+    close = get_close_matches(name.lower(), list(known), 1)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def get_method(name: str) -> ExplicitTableau | RosenbrockTableau:
@@ -27,7 +41,8 @@ def get_method(name: str) -> ExplicitTableau | RosenbrockTableau:
     key = str(name).lower()
     if key not in METHODS:
         raise OptionError(
-            f"There is no method called {name!r}. Choose one of {', '.join(METHODS)}."
+            f"There is no method called {name!r}{did_you_mean(key, METHODS)}. Choose one of "
+            f"{', '.join(METHODS)}; rodas5p is the one for stiff models."
         )
     tableau: ExplicitTableau | RosenbrockTableau = import_module(f"{__name__}.{key}").load()
     return tableau
