@@ -182,6 +182,8 @@ def test_a_mistyped_option(call, what):
          ("did you mean discrete?", "backsolve", "forward")),
         (lambda: PROBLEM.objective([1.0, 2.0]), OptionError, ("(log10(k))", "(2,)")),
         (lambda: PROBLEM.scores([]), OptionError, ("(log10(k))", "(0,)")),
+        (lambda: symode.fit(PROBLEM, rtol=1e-6), OptionError, ("rtol= belongs", "Problem(")),
+        (lambda: symode.fit(PROBLEM, sead=1), OptionError, ("did you mean seed?", "optimizer")),
         (lambda: symode.fit(PROBLEM, 1, seed=-1), OptionError, ("seed", "-1")),
         (lambda: symode.fit(PROBLEM, 1, seed="a"), OptionError, ("seed", "'a'")),
         (lambda: symode.fit(PROBLEM, [[11.0]]), OptionError, ("k = 11", "(0.1, 10)")),

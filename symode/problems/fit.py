@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ from symode.problems.optimizers import choose_optimizer
 from symode.problems.problem import Problem
 from symode.problems.search import run_start
 from symode.problems.starts import Start, starting_points
+from symode.solvers.methods import did_you_mean
+from symode.solvers.options import NAMES
 
 Floats = NDArray[np.float64]
 
@@ -169,6 +171,7 @@ def fit(
     optimizer: str = "auto",
     max_iterations: int = 1000,
     progress: bool | None = None,
+    **options: Any,
 ) -> Fit:
     """Return the parameters under which the data are most likely, found by several searches.
 
@@ -190,6 +193,8 @@ def fit(
     progress
         Show a bar on stderr; by default where stderr is a terminal. Needs tqdm, and does without
         it.
+    **options
+        There are no others: a mistyped name is refused, and so are those that `Problem` takes.
 
     Returns
     -------
@@ -218,6 +223,7 @@ def fit(
             f"fit expects a Problem; got a {type(problem).__name__}. Make one: "
             "symode.Problem(model, data, noise)."
         )
+    _refuse(options)
     chosen = choose_optimizer(problem, optimizer)
     if seed is not None and not (isinstance(seed, int | np.integer) and seed >= 0):
         raise OptionError(f"seed must be a whole number, 0 or more; got {seed!r}.")
@@ -235,6 +241,18 @@ def fit(
     # Failed searches have the value infinity, so they come last, in order.
     done.sort(key=lambda start: (start.value, start.index))
     return Fit(problem, tuple(done), chosen, seed, len(points), time.perf_counter() - begun)
+
+
+def _refuse(options: Iterable[str]) -> None:
+    """Raise for options that fit does not have, saying where they belong."""
+    known = ("starts", "seed", "optimizer", "max_iterations", "progress")
+    for name in options:
+        if name in (*NAMES, "bounds", "scale", "fixed", "t0", "method"):
+            raise OptionError(f"{name}= belongs to the problem: symode.Problem(..., {name}=...).")
+        raise OptionError(
+            f"fit() has no option {name}{did_you_mean(name, known)}. Its options are "
+            f"{', '.join(known)}; those of the solver belong to symode.Problem(...)."
+        )
 
 
 def _with_progress(points: Sequence[Floats], progress: bool | None) -> Iterator[Floats]:
