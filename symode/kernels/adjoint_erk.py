@@ -93,7 +93,7 @@ def adjoint_erk(
         step = count[LEFT] - 1
         t, h, k = store.t[step], store.h[step], store.k[step]
         z = store.z[step]
-        for s in range(method.n_dense):
+        for s in range(method.n_stages):
             for i in range(n):
                 bar[s, i] = 0.0
         for i in range(n):
@@ -105,6 +105,10 @@ def adjoint_erk(
                 for i in range(n):
                     lam[i] += loss.seeds[o, i]
             else:
+                if not inside:
+                    for s in range(method.n_stages, method.n_dense):
+                        for i in range(n):
+                            bar[s, i] = 0.0
                 inside = True
                 interpolant_weights(method, observations.s[o], h, scratch.weights)
                 for i in range(n):

@@ -96,8 +96,8 @@ def adjoint_steps(
     raise NotImplementedError
 
 
-@kernel
-def discrete_gradient(
+@inline
+def discrete_member(
     method: Method,
     system: System,
     control: Control,
@@ -134,6 +134,29 @@ def discrete_gradient(
         finish(system, loss, t0, z0, scratch, gradient, from_initial)
         count[PHASE] = DONE
     return SUCCESS
+
+
+@kernel
+def discrete_gradient(
+    method: Method,
+    system: System,
+    control: Control,
+    store: Store,
+    observations: Observations,
+    loss: LossTable,
+    scratch: Scratch,
+    gradient: Gradient,
+    z0: Floats,
+    t0: float,
+    t1: float,
+    from_initial: bool,
+    budget: int,
+) -> int:
+    """Run one member with the transpose of its own steps; return a status."""
+    return discrete_member(
+        method, system, control, store, observations, loss, scratch, gradient, z0, t0, t1,
+        from_initial, budget,
+    )  # fmt: skip
 
 
 @kernel

@@ -11,7 +11,7 @@ import hashlib
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -78,6 +78,32 @@ OPTIONS: Final[dict[str, Any]] = {
 }
 
 
+class _Announcement(event.Listener):  # type: ignore[misc]
+    """Say once, on stderr, that solvers are being compiled: it takes seconds, not for ever."""
+
+    def __init__(self) -> None:
+        self.kernels: set[int] = set()
+        self.said = False
+
+    def on_start(self, event: Any) -> None:
+        if not self.said and id(event.data["dispatcher"]) in self.kernels:
+            self.said = True
+            print(
+                "symode: compiling solvers for this machine, once after installation "
+                "(some 10 s for each family) ...",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+# Numba triggers the event for what it compiles, not for what it finds in the cache.
+_announcement = _Announcement()
+event.register("numba:compile", _announcement)
+
+
 def kernel(function: F) -> F:
     """Compile an entry point: cached on disk, GIL released, no fast-math that could hide a NaN."""
     jitted = numba.njit(**OPTIONS)(function)
@@ -137,7 +163,9 @@ if all(hasattr(CPUCodeLibrary, f"_{step}_final_module") for step in ("optimize",
 
 def inline(function: F) -> F:
     """Compile a helper into the kernels that call it."""
-    return numba.njit(**HELPER)(function)  # type: ignore[no-any-return]
+    jitted = numba.njit(**HELPER)(function)
+    _announcement.kernels.add(id(jitted))
+    return jitted  # type: ignore[no-any-return]
 
 
 def by_type(position: int, table: dict[type, Callable[..., Any]]) -> Callable[[F], F]:
@@ -160,40 +188,19 @@ def by_type(position: int, table: dict[type, Callable[..., Any]]) -> Callable[[F
     return decorate
 
 
-class _Announcement(event.Listener):  # type: ignore[misc]
-    """Say once, on stderr, that solvers are being compiled: it takes seconds, not for ever."""
-
-    def __init__(self) -> None:
-        self.kernels: set[int] = set()
-        self.said = False
-
-    def on_start(self, event: Any) -> None:
-        if not self.said and id(event.data["dispatcher"]) in self.kernels:
-            self.said = True
-            print(
-                "symode: compiling solvers for this machine, once after installation "
-                "(some 10 s for each family) ...",
-                file=sys.stderr,
-                flush=True,
-            )
-
-    def on_end(self, event: Any) -> None:
-        pass
-
-
-# Numba triggers the event for what it compiles, not for what it finds in the cache.
-_announcement = _Announcement()
-event.register("numba:compile", _announcement)
+@contextlib.contextmanager
+def cache_folder() -> Iterator[None]:
+    """Let Numba cache what is decorated inside in the folder of these sources."""
+    previous = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = os.fspath(_cache_folder())
+    try:
+        yield
+    finally:
+        numba.config.CACHE_DIR = previous
 
 
 def _enable_cache(jitted: Any) -> None:
     _announcement.kernels.add(id(jitted))
-    previous = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = os.fspath(_cache_folder())
-    try:
+    # No writable folder: the kernel is compiled in every process.
+    with cache_folder(), contextlib.suppress(RuntimeError):
         jitted.enable_caching()
-    except RuntimeError:
-        # No writable folder: the kernel is compiled in every process.
-        pass
-    finally:
-        numba.config.CACHE_DIR = previous

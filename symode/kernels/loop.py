@@ -49,6 +49,8 @@ from symode.status import (
     SUCCESS,
 )
 
+#: Logarithm of 1e-4, the smallest error the controller remembers.
+LOG_SMALL_ERROR = -9.210340371976182
 #: Growth of the state's norm, over its earlier peak, that calls a vanishing step a blow-up.
 BLOW_UP_SIZE = 1e12
 
@@ -112,7 +114,7 @@ def start(
         h0 *= 0.1
     h = first_step(method, control, span, scratch.k[0], scratch.k[1], scratch, h0)
     clock[H] = direction * min(h, control.h_max)
-    clock[ERR] = math.log(1e-4)
+    clock[ERR] = LOG_SMALL_ERROR
     count[STARTED] = 1
     count[FSAL_READY] = 1
     return SUCCESS
@@ -255,9 +257,9 @@ def advance(
         if store.keep and not control.lazy and not complete:
             complete_step(method, system, t, h, scratch)
             complete = True
-        observe(method, system, observations, t, h, t_new, scratch, complete)
+        complete = observe(method, system, observations, t, h, t_new, scratch, complete)
         if store.keep:
-            keep_step(method, system, store, scratch, t, h, t_new)
+            keep_step(method, system, store, scratch, t, h, t_new, complete)
         count[STEPS] += 1
         count[SINCE_NONFINITE] = 0
         clock[T] = t_new
@@ -276,7 +278,7 @@ def advance(
             factor = step_factor(method, error, clock[ERR])
             if count[JUST_REJECTED]:
                 factor = min(factor, 1.0)
-            clock[ERR] = math.log(max(error, 1e-4))
+            clock[ERR] = math.log(error) if error > 1e-4 else LOG_SMALL_ERROR
             grown = h * factor
             # A step shortened to meet the end says nothing against the size before it.
             if abs(h) < abs(clock[H]) and factor >= 1.0:
@@ -290,9 +292,16 @@ def advance(
 
 @inline
 def keep_step(
-    method: Method, system: System, store: Store, scratch: Scratch, t: float, h: float, t_new: float
+    method: Method,
+    system: System,
+    store: Store,
+    scratch: Scratch,
+    t: float,
+    h: float,
+    t_new: float,
+    complete: bool,
 ) -> None:
-    """Append the accepted step to the store."""
+    """Append the accepted step to the store, with the interpolant's stages where they were made."""
     i = scratch.count[STEPS]
     n = system.n
     store.t[i] = t
@@ -301,7 +310,7 @@ def keep_step(
     for j in range(n):
         store.z[i, j] = scratch.y[j]
         store.z[i + 1, j] = scratch.new[j]
-    for l in range(method.n_dense):  # noqa: E741
+    for l in range(method.n_dense if complete else method.n_stages):  # noqa: E741
         for j in range(n):
             store.k[i, l, j] = scratch.k[l, j]
     scratch.count[STORED] = i + 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,6 +102,7 @@ class DiscreteRunner(Runner):
         self.table = task.loss_table()
         self.gradient = task.gradient_arrays()
         self.z0 = np.zeros(task.n)
+        self._bound: tuple[kt.Store, bool, Callable[[int], int]] | None = None
         self._careful: dict[tuple[int, ...], DiscreteRunner] = {}
 
     def compute(self, theta: Floats, z0: Floats | None) -> None:
@@ -153,8 +156,6 @@ class DiscreteRunner(Runner):
 
     def _run(self, theta: Floats, z0: Floats | None) -> Floats:
         """Compute; return the largest size of each state."""
-        from symode.kernels.gradient import discrete_gradient
-
         task, forward = self.task, self.forward
         self.system.p[: task.m] = theta
         if z0 is not None:
@@ -166,29 +167,26 @@ class DiscreteRunner(Runner):
         count = forward.scratch.count
         count[kt.PHASE] = 0
         forward.scratch.clock[kt.H_TRIED] = np.nan
-        status = forward.driver.run(
-            lambda budget: discrete_gradient(
-                forward.method,
-                self.system,
-                forward.control,
-                forward.store,
-                forward.observations,
-                self.table,
-                forward.scratch,
-                self.gradient,
-                self.z0,
-                task.t0,
-                task.t1,
-                from_initial,
-                budget,
-            )
-        )
+        status = forward.driver.run(lambda budget: self._enter(from_initial, budget))
         if status != SUCCESS:
             if count[kt.PHASE] == 1:
                 raise failed_forward(task, forward, status)
             raise failed_backward(task, forward.scratch, status, "Tighten the tolerances.")
         check_finite(task, self.gradient)
         return forward.scratch.peak[: task.equations.n_states]
+
+    def _enter(self, from_initial: bool, budget: int) -> int:
+        """Enter the compiled pass, through its address where that is bound for this store."""
+        forward = self.forward
+        bound = self._bound
+        if bound is None or bound[0] is not forward.store or bound[1] != from_initial:
+            arguments = (
+                forward.method, self.system, forward.control, forward.store, forward.observations,
+                self.table, forward.scratch, self.gradient, self.z0, self.task.t0, self.task.t1,
+                from_initial,
+            )  # fmt: skip
+            bound = self._bound = (forward.store, from_initial, bind_gradient(arguments))
+        return bound[2](budget)
 
     def members(self, theta: Floats, z0: Floats) -> tuple[Floats, Floats, Floats]:
         """Return values and gradients of several initial values, in one compiled loop.
@@ -267,3 +265,15 @@ def mixture(watched: tuple[int, ...], size: int) -> Floats:
     golden = (places * 0.6180339887498949) % 1.0
     weights[list(watched)] = np.where(places % 2, -1.0, 1.0) * (0.5 + golden)
     return weights[None, :]
+
+
+def bind_gradient(arguments: tuple[Any, ...]) -> Callable[[int], int]:
+    """Return the compiled pass with its arguments bound: a function of the step budget."""
+    if isinstance(arguments[0], kt.Erk) and isinstance(arguments[1], kt.Field):
+        from symode.kernels.entry import BoundGradient
+
+        return BoundGradient(*arguments)
+    from symode.kernels.gradient import discrete_gradient
+
+    enter: Callable[..., int] = discrete_gradient
+    return lambda budget: int(enter(*arguments, budget))
