@@ -236,18 +236,16 @@ class ValueAndGrad:
             return self._summed(theta, z0)
         runner = self._runner(ends)
         runner.compute(theta, z0)
-        scalars = runner.gradient.scalars
+        found = runner.gradient
         slope = np.empty(self.size)
-        at = 0
-        for part, size in self._sizes.items():
+        for part, place in self._places.items():
             if part == "theta":
-                slope[at : at + size] = runner.gradient.theta
+                slope[place] = found.theta
             elif part == "z0":
-                slope[at : at + size] = runner.gradient.lam[:size]
+                slope[place] = found.lam[: self.equations.n_states]
             else:
-                slope[at] = scalars[kt.DT0 if part == "t0" else kt.DT1]
-            at += size
-        return float(scalars[kt.VALUE]), slope
+                slope[place] = found.scalars[kt.DT0 if part == "t0" else kt.DT1]
+        return float(found.scalars[kt.VALUE]), slope
 
     def outcome(self, point: Floats) -> Outcome:
         """Return the raw result at a flat vector, with the derivatives in everything."""
@@ -259,18 +257,20 @@ class ValueAndGrad:
         point = self._check(point)
         theta, z0 = self._theta, self._z0
         ends: dict[str, float] = {}
-        at = 0
-        for part, size in self._sizes.items():
+        # A batch lengthens z0, and moves what stands after it.
+        extra, moved = point.size - self.size, 0
+        for part, place in self._places.items():
+            if moved:
+                place = slice(place.start + moved, place.stop + moved)
             if part == "theta":
-                theta = point[at : at + size]
+                theta = point[place]
+            elif part == "z0" and extra:
+                z0 = point[place.start : place.stop + extra].reshape(-1, self.equations.n_states)
+                moved = extra
             elif part == "z0":
-                size += point.size - self.size
-                z0 = point[at : at + size]
-                if size > self.equations.n_states:
-                    z0 = z0.reshape(-1, self.equations.n_states)
+                z0 = point[place]
             else:
-                ends[part] = float(point[at])
-            at += size
+                ends[part] = float(point[place.start])
         assert theta is not None
         return theta, z0, ends
 
@@ -317,13 +317,25 @@ class ValueAndGrad:
         return pool[:count]
 
     def _runner(self, ends: Mapping[str, float]) -> Runner:
+        if not ends:
+            return self._own_runner()
         moved = self.task.moved(ends.get("t0", self.task.t0), ends.get("t1", self.task.t1))
         if moved is not self.task:
             return self.method.prepare(moved)
+        return self._own_runner()
+
+    def _own_runner(self) -> Runner:
         runner: Runner | None = getattr(self._local, "runner", None)
         if runner is None:
             runner = self._local.runner = self.method.prepare(self.task)
         return runner
+
+    @cached_property
+    def _places(self) -> dict[str, slice]:
+        """Where each part stands in the flat vector of one trajectory."""
+        stops = np.cumsum([*self._sizes.values()]).tolist()
+        starts = [0, *stops[:-1]]
+        return {part: slice(a, b) for part, a, b in zip(self._sizes, starts, stops, strict=True)}
 
     @cached_property
     def _sizes(self) -> dict[str, int]:
