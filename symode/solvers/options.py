@@ -15,7 +15,7 @@ from symode.solvers.methods import METHODS, did_you_mean, get_method
 from symode.solvers.tableau import ExplicitTableau, RosenbrockTableau
 
 #: What ``solver="auto"`` means until stiffness is detected by the solver itself: the cheaper of
-#: the two at equal gradient error (Lotka-Volterra and a network of 20, benchmarks/methods.py).
+#: the two at equal gradient error (see docs/measurements.md).
 LOOSE_EXPLICIT, TIGHT_EXPLICIT, TIGHT = "tsit5", "vern7", 1e-5
 #: The method to name when an explicit one fails on a stiff problem.
 DEFAULT_STIFF = "rodas5p"
