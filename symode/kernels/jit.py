@@ -172,7 +172,8 @@ def by_type(position: int, table: dict[type, Callable[..., Any]]) -> Callable[[F
     """Choose an implementation when compiling, by the type of one argument (a named tuple).
 
     The decorated function gives name, signature and docstring; each entry of the table has the
-    same signature. What a kernel does not need is then not compiled into it.
+    same signature. What a kernel does not need is then not compiled into it. The decorated body is
+    never compiled: it raises, for who calls it from Python.
     """
 
     def decorate(stub: F) -> F:

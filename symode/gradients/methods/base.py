@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
@@ -18,7 +19,7 @@ from symode.status import SENTENCES
 Floats = NDArray[np.float64]
 
 
-class Runner:
+class Runner(ABC):
     """A gradient method made ready for one task; called often, by one thread at a time.
 
     Subclasses set ``task``, ``gradient`` and ``table`` and leave the results of `compute` in the
@@ -29,6 +30,7 @@ class Runner:
     gradient: kt.Gradient
     table: kt.LossTable
 
+    @abstractmethod
     def compute(self, theta: Floats, z0: Floats | None) -> None:
         """Compute value and gradient; z0 is None where the model's own initial values count.
 
@@ -37,11 +39,10 @@ class Runner:
         SolverError, GradientError
             When a pass fails or a number is not finite.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def stats(self) -> dict[str, object]:
         """Return what the last call cost."""
-        raise NotImplementedError
 
     def __call__(self, theta: Floats, z0: Floats | None) -> Outcome:
         """Return value and gradient as an outcome of its own."""
