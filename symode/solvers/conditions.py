@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +23,8 @@ class Coefficients:
     """Value semantics for dataclasses that hold arrays: equality, hash, pickling by content."""
 
     name: str
+    #: Whether steps solve equations with the Jacobian; such methods serve stiff models.
+    implicit: ClassVar[bool]
 
     def freeze(self) -> None:
         """Turn the fields annotated `Array` into read-only float64 arrays."""

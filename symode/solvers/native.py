@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from symode.codegen.compiled import NativeModel
 from symode.kernels import types as kt
+from symode.solvers.methods import Tableau
 from symode.solvers.options import SolverOptions
-from symode.solvers.tableau import ExplicitTableau, RosenbrockTableau
+from symode.solvers.tableau import RosenbrockTableau
 from symode.status import FULL, PAUSED
 from symode.symbolic.derive import Field
 
@@ -27,7 +28,7 @@ FIRST_BUDGET = 256
 
 
 @lru_cache(maxsize=32)
-def native_method(tableau: ExplicitTableau | RosenbrockTableau) -> kt.Method:
+def native_method(tableau: Tableau) -> kt.Method:
     """Return the coefficients as kernels take them: writable copies, one type for all methods."""
     if isinstance(tableau, RosenbrockTableau):
         stages = tableau.a.shape[0]
@@ -143,7 +144,7 @@ def make_scratch(method: kt.Method, system: kt.System, size: int, work_size: int
     """Return the memory of one solve whose state has ``size`` components."""
     n, m, nnz = system.n, system.m, system.pattern.rows.size
     stages = method.a.shape[0]
-    implicit = isinstance(method, kt.Rosenbrock)
+    implicit = not isinstance(method, kt.Erk)
     return kt.Scratch(
         clock=np.zeros(kt.N_CLOCK),
         count=np.zeros(kt.N_COUNT, dtype=np.int64),

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from symode.errors import OptionError
-from symode.solvers.methods import METHODS, did_you_mean, get_method
-from symode.solvers.tableau import ExplicitTableau, RosenbrockTableau
+from symode.solvers.methods import METHODS, Tableau, did_you_mean, get_method
 
 #: What ``solver="auto"`` means until stiffness is detected by the solver itself: the cheaper of
 #: the two at equal gradient error (see docs/measurements.md).
@@ -78,7 +77,7 @@ class SolverOptions:
         Largest step size, in units of time.
     """
 
-    tableau: ExplicitTableau | RosenbrockTableau
+    tableau: Tableau
     rtol: float
     atol: NDArray[np.float64]
     max_steps: int
@@ -87,7 +86,7 @@ class SolverOptions:
     @property
     def is_stiff(self) -> bool:
         """Whether the method is implicit and needs the Jacobian."""
-        return isinstance(self.tableau, RosenbrockTableau)
+        return self.tableau.implicit
 
 
 def make_options(

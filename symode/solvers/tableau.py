@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -122,6 +123,8 @@ class ExplicitTableau(Coefficients):
     >>> heun
     ExplicitTableau('heun', order 2(1), 2 stages)
     """
+
+    implicit: ClassVar[bool] = False
 
     name: str
     order: int
@@ -284,6 +287,8 @@ class RosenbrockTableau(Coefficients):
     >>> euler, euler.stability_at_infinity()
     (RosenbrockTableau('linear Euler', order 1(0), 1 stages), 0.0)
     """
+
+    implicit: ClassVar[bool] = True
 
     name: str
     order: int

@@ -9,6 +9,9 @@ from importlib import import_module
 from symode.errors import OptionError
 from symode.solvers.tableau import ExplicitTableau, RosenbrockTableau
 
+#: What a method's file may hold; `implicit` tells those that serve stiff models.
+Tableau = ExplicitTableau | RosenbrockTableau
+
 METHODS: tuple[str, ...] = ("bosh3", "dopri5", "tsit5", "vern7", "dop853", "rodas5p")
 """The names `get_method` knows. A new method is a file here with a `load()`, and its name."""
 
@@ -25,7 +28,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def get_method(name: str) -> ExplicitTableau | RosenbrockTableau:
+def get_method(name: str) -> Tableau:
     """Return the tableau called `name`, upper or lower case. The same object each time.
 
     Raises
@@ -44,5 +47,5 @@ def get_method(name: str) -> ExplicitTableau | RosenbrockTableau:
             f"There is no method called {name!r}{did_you_mean(key, METHODS)}. Choose one of "
             f"{', '.join(METHODS)}; rodas5p is the one for stiff models."
         )
-    tableau: ExplicitTableau | RosenbrockTableau = import_module(f"{__name__}.{key}").load()
+    tableau: Tableau = import_module(f"{__name__}.{key}").load()
     return tableau
