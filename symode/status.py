@@ -12,6 +12,7 @@ STEP_TOO_SMALL: Final = -2
 NONFINITE: Final = -3
 SINGULAR: Final = -4
 BLOW_UP: Final = -5
+NO_CONVERGENCE: Final = -6
 
 SENTENCES: Final[dict[int, str]] = {
     SUCCESS: "the solve reached its end",
@@ -21,5 +22,7 @@ SENTENCES: Final[dict[int, str]] = {
     STEP_TOO_SMALL: "the step size fell below the resolution of time",
     NONFINITE: "the right-hand side is not finite here",
     SINGULAR: "the matrix of the implicit step is singular or not finite",
+    NO_CONVERGENCE: "the equations of the implicit stages cannot be solved: Newton's iteration "
+    "does not converge",
     BLOW_UP: "the solution grows without bound (finite-time blow-up)",
 }

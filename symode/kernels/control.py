@@ -21,6 +21,19 @@ def scale_of(control: Control, i: int, size: float, peak: float) -> float:
     return float(control.atol[i] + control.rtol * max(size, control.floor[i] * peak))
 
 
+def _weighted_stages(method: Method, k: Floats, row: int, i: int) -> float:
+    total = 0.0
+    for s in range(method.n_stages):
+        total += method.e[row, s] * k[s, i]
+    return total
+
+
+@by_type(0, {Erk: _weighted_stages, Rosenbrock: _weighted_stages})
+def local_error(method: Method, k: Floats, row: int, i: int) -> float:
+    """Return one component of an error estimate, in units of the stages' scale."""
+    raise NotImplementedError
+
+
 @inline
 def error_norm(method: Method, control: Control, h: float, scratch: Scratch) -> float:
     r"""Return the local error in multiples of the tolerance; infinite unless all is finite.
@@ -41,18 +54,14 @@ def error_norm(method: Method, control: Control, h: float, scratch: Scratch) -> 
         if control.atol[i] == math.inf:
             continue
         scale = scale_of(control, i, max(abs(y[i]), size), scratch.peak[i])
-        error = 0.0
-        for s in range(method.n_stages):
-            error += method.e[0, s] * k[s, i]
+        error = local_error(method, k, 0, i)
         counted += 1
         if scale > 0.0:
             first += (error / scale) ** 2
         elif error != 0.0:
             return math.inf
         if method.e.shape[0] == 2 and scale > 0.0:
-            error = 0.0
-            for s in range(method.n_stages):
-                error += method.e[1, s] * k[s, i]
+            error = local_error(method, k, 1, i)
             second += (error / scale) ** 2
     if control.weight.size > 0:
         group = _group_error(method, control, scratch)
@@ -84,9 +93,7 @@ def _group_error(method: Method, control: Control, scratch: Scratch) -> float:
     total = 0.0
     for i in range(control.weight.size):
         if control.weight[i] != 0.0:
-            error = 0.0
-            for s in range(method.n_stages):
-                error += method.e[0, s] * scratch.k[s, i]
+            error = local_error(method, scratch.k, 0, i)
             total += (control.weight[i] * error / scale) ** 2
     return total
 

@@ -15,6 +15,7 @@ from symode.kernels.jit import by_type, inline, kernel
 from symode.kernels.rhs import evaluate
 from symode.kernels.rosenbrock import step_rosenbrock
 from symode.kernels.types import (
+    CAUSE,
     ERR,
     FSAL_READY,
     GROUP,
@@ -22,7 +23,6 @@ from symode.kernels.types import (
     JUST_REJECTED,
     NEXT_OBS,
     REJECTED,
-    SINCE_NONFINITE,
     STARTED,
     STEPS,
     STORED,
@@ -55,17 +55,30 @@ LOG_SMALL_ERROR = -9.210340371976182
 BLOW_UP_SIZE = 1e12
 
 
-def _take_erk(method: Erk, system: System, t: float, h: float, scratch: Scratch) -> bool:
+def _take_erk(
+    method: Erk, system: System, control: Control, t: float, h: float, scratch: Scratch
+) -> int:
     if scratch.count[FSAL_READY] == 0:
         evaluate(system, t, scratch.y, scratch, scratch.k, 0)
         scratch.count[FSAL_READY] = 1
     step_erk(method, system, t, h, scratch)
-    return True
+    return SUCCESS
 
 
-@by_type(0, {Erk: _take_erk, Rosenbrock: step_rosenbrock})
-def take_step(method: Method, system: System, t: float, h: float, scratch: Scratch) -> bool:
-    """Try one step of size h: stages and scratch.new; return whether its matrix was regular."""
+def _take_rosenbrock(
+    method: Rosenbrock, system: System, control: Control, t: float, h: float, scratch: Scratch
+) -> int:
+    return SUCCESS if step_rosenbrock(method, system, t, h, scratch) else SINGULAR
+
+
+@by_type(0, {Erk: _take_erk, Rosenbrock: _take_rosenbrock})
+def take_step(
+    method: Method, system: System, control: Control, t: float, h: float, scratch: Scratch
+) -> int:
+    """Try one step of size h: stages and scratch.new; return a status.
+
+    SUCCESS leaves an error to judge; SINGULAR and NO_CONVERGENCE ask for a smaller step.
+    """
     raise NotImplementedError
 
 
@@ -127,9 +140,8 @@ def failure(control: Control, scratch: Scratch) -> int:
         size = abs(scratch.y[i])
         if size > BLOW_UP_SIZE * (1.0 + control.atol[i]):
             return BLOW_UP
-    if scratch.count[SINCE_NONFINITE]:
-        return NONFINITE
-    return STEP_TOO_SMALL
+    cause = scratch.count[CAUSE]
+    return cause if cause != SUCCESS else STEP_TOO_SMALL
 
 
 @inline
@@ -225,17 +237,18 @@ def advance(
         clock[H_TRIED] = h
         if not control.replay and not (abs(h) > 4e-16 * max(abs(t), abs(end) * 1e-300)):
             # Observation times may be one rounding apart; a first try crosses such a gap.
-            if count[JUST_REJECTED] or count[SINCE_NONFINITE] or abs(remaining) > 1e-14 * abs(t):
+            if count[JUST_REJECTED] or count[CAUSE] or abs(remaining) > 1e-14 * abs(t):
                 return failure(control, scratch)
             h, last = remaining, True
-        if not take_step(method, system, t, h, scratch):
+        status = take_step(method, system, control, t, h, scratch)
+        if status != SUCCESS:
             if control.replay:
-                return SINGULAR
+                return status
             count[REJECTED] += 1
-            count[SINCE_NONFINITE] = 1
+            count[CAUSE] = NONFINITE if status == SINGULAR else status
             clock[H] = 0.25 * h
             if abs(h) < 1e-14 * abs(remaining):
-                return SINGULAR
+                return status
             continue
         error = error_norm(method, control, h, scratch)
         if control.replay:
@@ -245,11 +258,11 @@ def advance(
             count[REJECTED] += 1
             count[JUST_REJECTED] = 1
             if error < math.inf:
-                count[SINCE_NONFINITE] = 0
+                count[CAUSE] = SUCCESS
                 exponent = -1.0 / method.order
                 clock[H] = h * max(0.2, 0.9 * math.exp(exponent * math.log(error)))
             else:
-                count[SINCE_NONFINITE] = 1
+                count[CAUSE] = NONFINITE
                 clock[H] = 0.2 * h
             continue
         t_new = end if last else t + h
@@ -261,7 +274,7 @@ def advance(
         if store.keep:
             keep_step(method, system, store, scratch, t, h, t_new, complete)
         count[STEPS] += 1
-        count[SINCE_NONFINITE] = 0
+        count[CAUSE] = SUCCESS
         clock[T] = t_new
         for i in range(size):
             scratch.y[i] = scratch.new[i]
