@@ -117,7 +117,7 @@ class _Runner:
         equations = task.equations
         assert equations.initial is not None
         self.task, self.columns = task, columns
-        self.compiled = task.compile(["rhs", "jvp", *(["jac", "djac"] if implicit else [])])
+        self.compiled = task.compile(["rhs", "jvp", *task.options.jacobian_kernels("djac")])
         # A parameter of the observations alone (such as a spread) moves no trajectory.
         in_initial = set(symbols_in(equations.initial))
         moving = in_initial | set(symbols_in(equations.rhs))

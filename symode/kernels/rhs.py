@@ -6,15 +6,14 @@ from symode.kernels.call import call_field, call_product
 from symode.kernels.dense import trajectory_at
 from symode.kernels.jit import by_type, inline
 from symode.kernels.types import (
+    ADJOINTS,
     JVP,
     NFEV,
     RHS,
     VJP,
     Adjoint,
-    ErkAdjoint,
     Field,
     Floats,
-    RosenbrockAdjoint,
     Scratch,
     System,
     Tangents,
@@ -104,8 +103,7 @@ def _adjoint(
     {
         Field: evaluate_field,
         Tangents: _tangents,
-        ErkAdjoint: _adjoint,
-        RosenbrockAdjoint: _adjoint,
+        **dict.fromkeys(ADJOINTS, _adjoint),
     },
 )
 def evaluate(

@@ -19,17 +19,16 @@ from symode.kernels.dense import trajectory_at, trajectory_slope
 from symode.kernels.jit import by_type, inline
 from symode.kernels.rhs import evaluate, evaluate_field, push
 from symode.kernels.types import (
+    ADJOINTS,
     DJAC,
     JAC,
     NJEV,
     SECOND,
     VJP,
     Adjoint,
-    ErkAdjoint,
     Field,
     Floats,
     Rosenbrock,
-    RosenbrockAdjoint,
     Scratch,
     System,
     Tangents,
@@ -98,8 +97,7 @@ def _open_adjoint(
     {
         Field: _open_field,
         Tangents: _open_field,
-        ErkAdjoint: _open_adjoint,
-        RosenbrockAdjoint: _open_adjoint,
+        **dict.fromkeys(ADJOINTS, _open_adjoint),
     },
 )
 def open_step(method: Rosenbrock, system: System, t: float, h: float, scratch: Scratch) -> bool:
@@ -122,8 +120,7 @@ def _slope_state(system: System, t: float, scratch: Scratch, i: int) -> int:
     {
         Field: _slope_all,
         Tangents: _slope_state,
-        ErkAdjoint: _slope_all,
-        RosenbrockAdjoint: _slope_all,
+        **dict.fromkeys(ADJOINTS, _slope_all),
     },
 )
 def slope(system: System, t: float, scratch: Scratch, i: int) -> int:
@@ -173,8 +170,7 @@ def _solve_adjoint(
     {
         Field: _solve_field,
         Tangents: _solve_field,
-        ErkAdjoint: _solve_adjoint,
-        RosenbrockAdjoint: _solve_adjoint,
+        **dict.fromkeys(ADJOINTS, _solve_adjoint),
     },
 )
 def solve_stage(
@@ -229,8 +225,7 @@ def _tangents(method: Rosenbrock, system: Tangents, t: float, h: float, scratch:
     {
         Field: _no_tangents,
         Tangents: _tangents,
-        ErkAdjoint: _no_tangents,
-        RosenbrockAdjoint: _no_tangents,
+        **dict.fromkeys(ADJOINTS, _no_tangents),
     },
 )
 def tangent_stages(

@@ -98,6 +98,22 @@ class Rosenbrock(NamedTuple):
     d: Floats  # (S,), gamma_i of the method
 
 
+class Dirk(NamedTuple):
+    """Coefficients of a diagonally implicit method with an explicit first stage."""
+
+    order: int
+    n_stages: int
+    n_dense: int
+    fsal: bool  # always True: the last stage is the slope at the new point
+    a: Floats  # (S, S), gamma on the diagonal but for the first
+    b: Floats  # (S,), the last row of a
+    c: Floats  # (S,)
+    e: Floats  # (1, S)
+    dense: Floats  # (S, degree)
+    gamma: float
+    guess: Floats  # (S, S) weights of earlier stages in the first guess of each
+
+
 class Pattern(NamedTuple):
     """The pattern of the Jacobian and of its elimination, see `symode.symbolic.elimination`."""
 
@@ -167,9 +183,29 @@ class RosenbrockAdjoint(NamedTuple):
     n_past: int
 
 
-Method = Erk | Rosenbrock
-Adjoint = ErkAdjoint | RosenbrockAdjoint
-System = Field | Tangents | ErkAdjoint | RosenbrockAdjoint
+class DirkAdjoint(NamedTuple):
+    """The adjoint equation along a trajectory of a Dirk method; the state is (lam, mu)."""
+
+    n: int
+    m: int
+    address: Ints
+    p: Floats
+    pattern: Pattern
+    past_method: Dirk
+    past: Store
+    n_past: int
+
+
+Method = Erk | Rosenbrock | Dirk
+Adjoint = ErkAdjoint | RosenbrockAdjoint | DirkAdjoint
+System = Field | Tangents | Adjoint
+#: The adjoint equation along a trajectory of each method: kernels treat them alike.
+ADJOINT_OF: Final[dict[type, type]] = {
+    Erk: ErkAdjoint,
+    Rosenbrock: RosenbrockAdjoint,
+    Dirk: DirkAdjoint,
+}
+ADJOINTS: Final = tuple(ADJOINT_OF.values())
 
 
 class Control(NamedTuple):

@@ -25,6 +25,9 @@ class Coefficients:
     name: str
     #: Whether steps solve equations with the Jacobian; such methods serve stiff models.
     implicit: ClassVar[bool]
+    #: Whether the step is a function of the Jacobian itself, as in Rosenbrock methods: its
+    #: derivative then needs second derivatives of f.
+    jacobian_in_step: ClassVar[bool] = False
 
     def freeze(self) -> None:
         """Turn the fields annotated `Array` into read-only float64 arrays."""

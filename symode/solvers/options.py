@@ -88,6 +88,17 @@ class SolverOptions:
         """Whether the method is implicit and needs the Jacobian."""
         return self.tableau.implicit
 
+    def jacobian_kernels(self, derivative: str = "") -> list[str]:
+        """Return the kernels of the Jacobian that steps, or their derivatives, call.
+
+        ``derivative`` names the kernel of second derivatives ("second" or "djac") that transposed
+        steps and tangents of a Rosenbrock method call; other methods need none.
+        """
+        if not self.tableau.implicit:
+            return []
+        second = derivative and self.tableau.jacobian_in_step
+        return ["jac", derivative] if second else ["jac"]
+
 
 def make_options(
     names: Sequence[str],

@@ -289,6 +289,7 @@ class RosenbrockTableau(Coefficients):
     """
 
     implicit: ClassVar[bool] = True
+    jacobian_in_step: ClassVar[bool] = True
 
     name: str
     order: int

@@ -84,7 +84,7 @@ class BacksolveRunner(Runner):
 
     def __init__(self, task: Task, on_drift: str) -> None:
         implicit = task.options.is_stiff
-        jac = ["jac"] if implicit else []
+        jac = task.options.jacobian_kernels()
         self.task, self.on_drift = task, on_drift
         self.compiled = task.compile(["rhs", *jac], ["rhs", *jac])
         self.system = task.bind(self.compiled, implicit)

@@ -79,9 +79,9 @@ class DiscreteRunner(Runner):
 
     def __init__(self, task: Task, watched: tuple[int, ...] = ()) -> None:
         implicit = task.options.is_stiff
-        names = ["rhs", "vjp", *(["jac", "second"] if implicit else [])]
+        names = ["rhs", "vjp", *task.options.jacobian_kernels("second")]
         if watched:
-            names += ["jvp", *(["djac"] if implicit else [])]
+            names += ["jvp", *task.options.jacobian_kernels("djac")[1:]]
         self.task, self.watched = task, watched
         self.compiled = task.compile(names)
         field = task.bind(self.compiled, implicit)

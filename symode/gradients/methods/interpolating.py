@@ -62,7 +62,7 @@ class InterpolatingRunner(Runner):
 
     def __init__(self, task: Task) -> None:
         implicit = task.options.is_stiff
-        names = ["rhs", "vjp", *(["jac", "second"] if implicit else [])]
+        names = ["rhs", "vjp", *task.options.jacobian_kernels("second")]
         self.task = task
         self.compiled = task.compile(names)
         self.system = task.bind(self.compiled, implicit)
@@ -116,10 +116,7 @@ class InterpolatingRunner(Runner):
         }
 
 
-def adjoint_system(
-    system: kt.Field, method: kt.Method, store: kt.Store, steps: int
-) -> kt.ErkAdjoint | kt.RosenbrockAdjoint:
+def adjoint_system(system: kt.Field, method: kt.Method, store: kt.Store, steps: int) -> kt.Adjoint:
     """Return the adjoint equation along the stored trajectory of a method."""
-    if isinstance(method, kt.Rosenbrock):
-        return kt.RosenbrockAdjoint(*system, method, store, steps)
-    return kt.ErkAdjoint(*system, method, store, steps)
+    adjoint: kt.Adjoint = kt.ADJOINT_OF[type(method)](*system, method, store, steps)
+    return adjoint

@@ -58,7 +58,7 @@ class SensitivityRunner(Runner):
 
     def __init__(self, task: Task) -> None:
         implicit = task.options.is_stiff
-        names = ["rhs", "jvp", *(["jac", "djac"] if implicit else [])]
+        names = ["rhs", "jvp", *task.options.jacobian_kernels("djac")]
         self.task = task
         self.compiled = task.compile(names)
         self.system = task.bind(self.compiled, implicit)

@@ -34,7 +34,7 @@ def base_solve(task: Task, method: GradientMethod, theta: Floats, z0: Floats | N
         forward.store = native.make_store(forward.method, task.n, 256)
         runner.solve(theta, z0)
         return forward
-    compiled = task.compile(["rhs", *(["jac"] if task.options.is_stiff else [])])
+    compiled = task.compile(["rhs", *task.options.jacobian_kernels()])
     system = task.bind(compiled, task.options.is_stiff)
     forward = make_forward(task, compiled, system, keep=True, lazy=True)
     y0 = begin(task, forward, compiled, theta, z0)
@@ -62,7 +62,7 @@ class FrozenLoss:
     def __init__(self, task: Task, steps: Steps) -> None:
         implicit = task.options.is_stiff
         self.task, self.steps = task, steps
-        self.compiled = task.compile(["rhs", *(["jac"] if implicit else [])])
+        self.compiled = task.compile(["rhs", *task.options.jacobian_kernels()])
         self.system = task.bind(self.compiled, implicit)
         self.table = task.loss_table()
         self.gradient = task.gradient_arrays()
@@ -133,7 +133,7 @@ class FrozenLoss:
         task, q = self.task, directions.shape[0]
         n, m, states = task.n, task.m, task.equations.n_states
         implicit = task.options.is_stiff
-        compiled = task.compile(["rhs", "jvp", *(["jac", "djac"] if implicit else [])])
+        compiled = task.compile(["rhs", "jvp", *task.options.jacobian_kernels("djac")])
         field = task.bind(compiled, implicit)
         compiled.pack(theta, field.p)
         system = kt.Tangents(*field, np.ascontiguousarray(directions[:, :m]))
