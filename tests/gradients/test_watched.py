@@ -6,7 +6,7 @@ import sympy as sp
 
 import symode
 from symode.gradients.methods import METHODS
-from symode.gradients.methods.discrete import SEPARATE, mixture
+from symode.gradients.methods.watched import SEPARATE, mixture
 
 X, Y, K, Q, T = sp.symbols("x y k q t")
 SOLVERS = ["auto", "rodas5p"]

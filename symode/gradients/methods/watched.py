@@ -1,0 +1,142 @@
+"""Runners whose steps see every direction: what is exactly 0 is watched by its tangent."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from symode.gradients.methods.base import Floats, Runner, make_forward
+from symode.gradients.task import Task
+from symode.kernels import types as kt
+from symode.solvers.integrate import Forward
+
+
+class WatchedRunner(Runner):
+    """A method that differentiates the computed steps, made ready for one task.
+
+    Where a parameter is exactly 0, or a state is 0 throughout, z need not show what moving it
+    would do: f = k sin(9 t) at k = 0 is solved in one step. Such directions are watched.
+
+    Parameters
+    ----------
+    task
+        What to do.
+    watched
+        Directions, in the order (theta, z0), whose tangents count in the error norm of the
+        forward pass: each alone, or, where they are many, one irregular sum of all. None by
+        default: the steps are then chosen for z alone.
+    """
+
+    #: Kernels needed besides those of the forward pass, and of second derivatives.
+    kernels: tuple[str, ...] = ()
+    derivative: str = ""
+
+    def __init__(self, task: Task, watched: tuple[int, ...] = ()) -> None:
+        options = task.options
+        names = ["rhs", *self.kernels, *options.jacobian_kernels(self.derivative)]
+        if watched:
+            names += ["jvp", *options.jacobian_kernels("djac")[1:]]
+        self.task, self.watched = task, watched
+        self.compiled = task.compile(names)
+        field = task.bind(self.compiled, options.is_stiff)
+        self.system: kt.Field | kt.Tangents = field
+        self.mix = mixture(watched, task.m + task.equations.n_states)
+        size = task.n * self.mix.shape[0]
+        if watched:
+            self.system = kt.Tangents(*field, np.ascontiguousarray(self.mix[:, : task.m]))
+        self.forward: Forward = make_forward(
+            task,
+            self.compiled,
+            self.system,
+            keep=True,
+            lazy=True,
+            tangent_atol=np.zeros(size) if watched else None,
+            weight=np.zeros(task.n + size) if watched else None,
+        )
+        self.table = task.loss_table()
+        self.gradient = task.gradient_arrays()
+        self.z0 = np.zeros(task.n)
+        self._careful: dict[tuple[int, ...], Any] = {}
+        self._last: Any = self
+
+    @abstractmethod
+    def _run(self, theta: Floats, z0: Floats | None) -> Floats:
+        """Compute with the watched directions as they are; return each state's largest size."""
+
+    def _sibling(self, watched: tuple[int, ...]) -> WatchedRunner:
+        """Return a runner of the same options that watches these directions."""
+        return type(self)(self.task, watched)
+
+    def compute(self, theta: Floats, z0: Floats | None) -> None:
+        """Compute value and gradient, see `Runner`."""
+        self._last = self
+        if self.watched:
+            self._run(theta, z0)
+            return
+        # Found anew at every call: a result must not depend on the calls before it.
+        directions = np.empty(0, dtype=np.int64) if theta.all() else np.flatnonzero(theta == 0.0)
+        peak = self._watch(directions, theta, z0) if directions.size else self._run(theta, z0)
+        if not peak.all():
+            idle = self.task.m + np.flatnonzero(peak == 0.0)
+            self._watch(np.union1d(directions, idle), theta, z0)
+
+    def _watch(self, directions: NDArray[np.int64], theta: Floats, z0: Floats | None) -> Floats:
+        """Compute with these directions in the error norm; return each state's largest size."""
+        watched = tuple(int(i) for i in directions)
+        if watched not in self._careful:
+            self._careful[watched] = self._sibling(watched)
+        runner: WatchedRunner = self._careful[watched]
+        self._last = runner
+        runner.forward.driver.stop = self.forward.driver.stop
+        runner.compute(theta, z0)
+        for mine, found in zip(self.gradient, runner.gradient, strict=True):
+            mine[:] = found
+        self.table.times[:] = runner.table.times
+        self.forward.scratch.count[:] = runner.forward.scratch.count
+        return runner.forward.scratch.peak[: self.task.equations.n_states]
+
+    def _start_tangents(self, theta: Floats, z0: Floats | None) -> None:
+        """Set the tangents at t0 and the tolerances they are held to."""
+        task, forward, states = self.task, self.forward, self.task.equations.n_states
+        # Of z0, each entry by itself; of theta, where z0 depends on it, what moves z0.
+        whole = np.vstack([np.zeros((task.m, states)), np.eye(states)])
+        if z0 is None:
+            p = self.compiled.pack(theta, self.system.p)
+            for i, row in enumerate(np.eye(task.n)[:states]):
+                moved = self.compiled.call("initial_vjp", task.t0, self.z0, p, row)
+                whole[: task.m, i] = moved[: task.m]
+        start = np.zeros((self.mix.shape[0], task.n))
+        start[:, :states] = self.mix @ whole
+        forward.scratch.y[task.n :] = start.ravel()
+        atol = forward.control.atol[task.n :].reshape(-1, task.n)
+        atol[:, :states] = task.options.atol
+        if task.n > states:
+            atol[:, states:] = np.inf
+            forward.control.weight[task.n :].reshape(-1, task.n)[:, states:] = 1.0
+
+
+#: Directions up to which each is watched alone.
+SEPARATE = 4
+
+
+def mixture(watched: tuple[int, ...], size: int) -> Floats:
+    """Return the directions whose tangents are integrated, as combinations of ``size`` unit ones.
+
+    Many directions are watched as one sum with irregular weights of both signs, in which no
+    pattern of the model cancels: a network whose biases all start at 0 costs one tangent.
+
+    Examples
+    --------
+    >>> mixture((0, 2), 3).tolist()
+    [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    if len(watched) <= SEPARATE:
+        return np.eye(size)[list(watched)].reshape(-1, size)
+    weights = np.zeros(size)
+    places = np.arange(len(watched))
+    golden = (places * 0.6180339887498949) % 1.0
+    weights[list(watched)] = np.where(places % 2, -1.0, 1.0) * (0.5 + golden)
+    return weights[None, :]
