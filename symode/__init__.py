@@ -29,6 +29,18 @@ _HOME = {
     "Problem": "symode.problems.problem",
     "Normal": "symode.problems.noise",
     "LogNormal": "symode.problems.noise",
+    "Log10Normal": "symode.problems.noise",
+    "Laplace": "symode.problems.tails",
+    "StudentT": "symode.problems.tails",
+    "Poisson": "symode.problems.counts",
+    "NegativeBinomial": "symode.problems.counts",
+    "Condition": "symode.problems.conditions",
+    "NormalPrior": "symode.problems.priors",
+    "LaplacePrior": "symode.problems.priors",
+    "UniformPrior": "symode.problems.priors",
+    "Logit": "symode.problems.transforms",
+    "Softplus": "symode.problems.transforms",
+    "Affine": "symode.problems.transforms",
     "fit": "symode.problems.fit",
     "Fit": "symode.problems.fit",
     "Intervals": "symode.problems.intervals",
@@ -42,7 +54,9 @@ _HOME = {
 }
 
 __all__ = [
+    "Affine",
     "BacksolveAdjoint",
+    "Condition",
     "Data",
     "DataError",
     "DiscreteAdjoint",
@@ -55,17 +69,27 @@ __all__ = [
     "GradientError",
     "InterpolatingAdjoint",
     "Intervals",
+    "Laplace",
+    "LaplacePrior",
     "LeastSquares",
+    "Log10Normal",
     "LogNormal",
+    "Logit",
     "Loss",
     "Model",
     "ModelError",
+    "NegativeBinomial",
     "Normal",
+    "NormalPrior",
     "ObservationGroup",
+    "Poisson",
     "Problem",
+    "Softplus",
     "Solution",
     "SolverError",
+    "StudentT",
     "SymodeError",
+    "UniformPrior",
     "ValueAndGrad",
     "fit",
     "verify",
@@ -92,11 +116,16 @@ if TYPE_CHECKING:
     from symode.gradients.value_and_grad import Gradient, ValueAndGrad
     from symode.gradients.verify import verify
     from symode.interface.model import Model
+    from symode.problems.conditions import Condition
+    from symode.problems.counts import NegativeBinomial, Poisson
     from symode.problems.data import Data
     from symode.problems.fit import Fit, fit
     from symode.problems.intervals import Intervals
-    from symode.problems.noise import LogNormal, Normal
+    from symode.problems.noise import Log10Normal, LogNormal, Normal
+    from symode.problems.priors import LaplacePrior, NormalPrior, UniformPrior
     from symode.problems.problem import Problem
+    from symode.problems.tails import Laplace, StudentT
+    from symode.problems.transforms import Affine, Logit, Softplus
     from symode.solvers.solution import Solution
 
 

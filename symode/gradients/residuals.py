@@ -44,6 +44,8 @@ class Residuals:
         Names of parameters; all of them by default.
     t0, t1
         Span. t1 defaults to the last observation.
+    shared
+        Residuals of the same equations and expressions at other times, whose kernels serve these.
     solver, rtol, atol, max_steps, h_max
         As in `Model.solve`.
 
@@ -71,9 +73,12 @@ class Residuals:
         *,
         t0: float = 0.0,
         t1: float | None = None,
+        shared: Residuals | None = None,
         **options: Any,
     ) -> None:
         self.task = make_task(equations, loss, (t0, t1), from_initial=True, **options)
+        if shared is not None:
+            self.task = shared.task.sharing_kernels_with(self.task)
         resolved = self.task.loss
         if resolved.terminal is not None or resolved.running is not None:
             raise LossError("Residuals are observations: leave terminal= and running= out.")

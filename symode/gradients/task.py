@@ -144,13 +144,14 @@ class Task:
         if (t0, t1) == (self.t0, self.t1):
             return self
         loss = self.loss.moved({self.t0: t0, self.t1: t1})
-        return self._sharing(replace(self, loss=loss, t0=t0, t1=t1))
+        return self.sharing_kernels_with(replace(self, loss=loss, t0=t0, t1=t1))
 
     def with_options(self, options: SolverOptions) -> Task:
         """Return this task with other tolerances or another solver."""
-        return self._sharing(replace(self, options=options))
+        return self.sharing_kernels_with(replace(self, options=options))
 
-    def _sharing(self, other: Task) -> Task:
+    def sharing_kernels_with(self, other: Task) -> Task:
+        """Return another task of the same equations and expressions, with this one's kernels."""
         # Kernels depend on the equations and on the loss's expressions, not on spans or solvers.
         object.__setattr__(other, "_compiled", self._compiled)
         for name in ("field", "augmented"):

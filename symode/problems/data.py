@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from symode.equations.equations import Equations
 from symode.errors import DataError
+from symode.problems.marks import read_marks, take_marks
 from symode.problems.tables import is_frame, read_arrays, read_frame
 
 Floats = NDArray[np.float64]
@@ -33,6 +34,9 @@ class Series:
         Shape ``(k,)``.
     rows
         Where each stood in the table, counted from 0. Shape ``(k,)``.
+    censored
+        -1 where the true value is known to be at most the given one, 1 where at least, 0 where it
+        was measured. Shape ``(k,)``.
     """
 
     name: str
@@ -40,15 +44,17 @@ class Series:
     times: Floats
     values: Floats
     rows: Ints
+    censored: Ints
 
-    def fault(self, bad: NDArray[np.bool_], reason: str) -> DataError:
+    def fault(self, bad: NDArray[np.bool_], reason: str, condition: str = "") -> DataError:
         """Return the error for the first of the bad values, by row and column."""
+        where = f"Condition {condition!r}: " if condition else ""
         first = int(np.flatnonzero(bad)[0])
         more = int(bad.sum()) - 1
         others = f" ({more} more like it)" if more else ""
         return DataError(
-            f"Row {self.rows[first]} of column {self.name!r} (t = {self.times[first]:g}) holds "
-            f"{self.values[first]:g}{others}: {reason}"
+            f"{where}Row {self.rows[first]} of column {self.name!r} "
+            f"(t = {self.times[first]:g}) holds {self.values[first]:g}{others}: {reason}"
         )
 
 
@@ -71,6 +77,12 @@ class Data:
     time
         The column, or index, of a DataFrame that holds the times; None looks for ``time`` and
         ``t``, then takes an index that was set on purpose.
+    censored
+        {column: marks, one for each row}: ``"<"`` where the true value is at most the given one
+        (below a limit of detection), ``">"`` where at least, empty (or 0, None) where it was
+        measured. With a DataFrame also the name of the column that holds the marks.
+    units
+        {column: label}, and ``time``: shown on axes and in tables, not computed with.
 
     Raises
     ------
@@ -96,8 +108,14 @@ class Data:
         observables: Mapping[Any, Any] | Sequence[Any] | None = None,
         *,
         time: str | None = None,
+        censored: Mapping[Any, Any] | None = None,
+        units: Mapping[Any, str] | None = None,
     ) -> None:
         self.expressions = _expressions(observables)
+        self.units = {str(name): str(label) for name, label in (units or {}).items()}
+        marks = {str(name): value for name, value in (censored or {}).items()}
+        if is_frame(times):
+            times, marks = take_marks(times, marks)
         if is_frame(times):
             if values is not None:
                 raise DataError("A DataFrame already holds the values: leave values= out.")
@@ -119,6 +137,49 @@ class Data:
         self.times: Floats = t[order]
         self.values: Floats = np.column_stack([columns[name] for name in columns])[order]
         self.rows: Ints = order.astype(np.int64)
+        self.censored: Ints = read_marks(marks, self.names, t.size)[order]
+
+    @classmethod
+    def split(cls, frame: Any, by: str, **options: Any) -> dict[str, Data]:
+        """Return the data of each condition of a DataFrame: {name: Data}.
+
+        Parameters
+        ----------
+        frame
+            A table, wide or long, with one column more.
+        by
+            The column that names the condition of each row.
+        **options
+            As for `Data`.
+
+        Raises
+        ------
+        DataError
+            When there is no such column, and as `Data`, naming the condition.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> table = pd.DataFrame({"time": [1, 2, 1], "x": [3.0, 4.0, 5.0], "dose": ["a", "a", "b"]})
+        >>> Data.split(table, by="dose")["b"]
+        Data(1 rows, t = 1 to 1; x: 1 values)
+        """
+        if not is_frame(frame) or by not in frame.columns:
+            given = list(frame.columns) if is_frame(frame) else type(frame).__name__
+            raise DataError(f"There is no column {by!r} to split by; got {given}.")
+        parts: dict[str, Data] = {}
+        for name, rows in frame.groupby(by, sort=False):
+            rest = rows.drop(columns=by).dropna(axis="columns", how="all").reset_index(drop=True)
+            try:
+                parts[str(name)] = cls(rest, **options)
+            except DataError as error:
+                raise DataError(f"Condition {name!r}: {error}") from None
+        if len(parts) and frame[by].isna().any():
+            row = int(np.flatnonzero(frame[by].isna())[0])
+            raise DataError(f"Row {row} names no condition in column {by!r}.")
+        if not parts:
+            raise DataError("The table is empty: it has no rows.")
+        return parts
 
     def __len__(self) -> int:
         """Return the number of values that are not missing."""
@@ -148,7 +209,14 @@ class Data:
                 meaning = known[meaning]
             there = ~np.isnan(self.values[:, j])
             result.append(
-                Series(name, meaning, self.times[there], self.values[there, j], self.rows[there])
+                Series(
+                    name,
+                    meaning,
+                    self.times[there],
+                    self.values[there, j],
+                    self.rows[there],
+                    self.censored[there, j],
+                )
             )
         return tuple(result)
 

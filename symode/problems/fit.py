@@ -111,7 +111,7 @@ class Fit:
     def _same(self) -> float:
         """Difference in value below which two searches count as ending at the same place."""
         scores = self.problem.scores(self.problem.space.point(self.theta))
-        misfit = 0.5 * float(scores.residuals @ scores.residuals)
+        misfit = scores.misfit
         return SAME_VALUE * min(1.0, misfit) + 1e-8
 
     def intervals(self, level: float = 0.95, curvature: str = "fisher") -> Intervals:

@@ -65,7 +65,7 @@ class Counter:
         except (SolverError, GradientError):
             self.lost += 1
             raise
-        self._keep(self.problem.likelihood_of(scores), x)
+        self._keep(scores.value, x)
         return scores
 
     def _keep(self, value: float, x: Floats) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from functools import cached_property
 from typing import Any
@@ -12,24 +13,32 @@ import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
 from symode.codegen.reference import evaluate
-from symode.equations.loss import Loss, ObservationGroup
+from symode.equations.loss import Loss
 from symode.equations.values import vector
 from symode.equations.walk import symbols_in
 from symode.errors import DataError, InitialStateError, OptionError, ParameterError
-from symode.gradients.residuals import Residuals
-from symode.gradients.value_and_grad import ValueAndGrad
 from symode.interface.model import Model
+from symode.problems.censoring import KNOWN
+from symode.problems.conditions import Condition, make_layout
 from symode.problems.data import Data, Series
-from symode.problems.noise import Noise, spread
-from symode.problems.scores import Scores
-from symode.problems.tables import is_frame
-from symode.problems.transforms import ParameterSpace, make_space
+from symode.problems.noise import Noise
+from symode.problems.parts import Column, Part
+from symode.problems.priors import Prior, check_priors, prior_terms
+from symode.problems.reading import (
+    check_parts,
+    check_series,
+    check_sigma,
+    make_columns,
+    read_conditions,
+)
+from symode.problems.scores import Scores, join_scores
+from symode.problems.simulate import Simulator
+from symode.problems.space import ParameterSpace, make_space
 from symode.solvers.options import check_names, make_options
 from symode.symbolic.lift import lift_expressions
 
 Floats = NDArray[np.float64]
 
-LOG_2PI = float(np.log(2 * np.pi))
 #: A fit calls the solver at hopeless points, too: it should give up sooner than a single solve.
 MAX_STEPS = 10_000
 #: See `Problem.relaxed`: no likelihood of interest has a model value that far below all data.
@@ -45,23 +54,37 @@ class Problem:
         With initial values. Unknown ones are declared as parameters:
         ``Model(..., parameters=[..., x0], initial={x: x0})``.
     data
-        Measurements. Times are the model's; rows at t0 are allowed.
+        Measurements, or {condition: measurements}. Times are the model's; rows at t0 are allowed.
     noise
-        `Normal` or `LogNormal`, or a mapping {column: noise} with one for each. A sigma that is a
+        `Normal`, `LogNormal`, `Log10Normal`, `Laplace`, `StudentT`, `Poisson` or
+        `NegativeBinomial`, or a mapping {column: noise} with one for each. A sigma that is a
         parameter of the model is estimated with the others.
+    conditions
+        {name: `Condition`}, for data of several experiments: what differs between them. Those of
+        the data that are not mentioned are run as the model stands.
+    parameters
+        Parameters of the problem that only expressions in conditions contain.
+    local
+        Parameters of the model that each condition has for itself: ``k`` becomes ``k[low]``,
+        ``k[high]``. In bounds, scale, fixed and priors the name ``k`` stands for all of them.
+    priors
+        {parameter: prior}: `NormalPrior`, `LaplacePrior` or `UniformPrior`.
     bounds
         {parameter: (low, high)}, a pair for each parameter in order, or one pair for all. On a
         logarithmic scale the default is (1e-3, 1e3); on the linear one there is none, and
         bounds may be infinite where starting points are given.
     scale
-        ``"lin"``, ``"log10"`` or ``"log"``, for all or as {parameter: scale} (others linear): where
-        the search and the intervals are made.
+        ``"lin"``, ``"log10"``, ``"log"``, ``"logit"`` or ``"softplus"``, for all or as {parameter:
+        scale} (others linear): where the search and the intervals are made.
     fixed
         {parameter: value} of parameters that are not estimated.
     t0
         When the initial values hold.
     method
         How gradients are computed, as in `Model.gradient`.
+    workers
+        Threads that run conditions side by side; the number of cores by default. Results do not
+        depend on it.
     **options
         ``solver``, ``rtol``, ``atol``, ``max_steps`` (10,000 here), ``h_max``.
 
@@ -94,19 +117,31 @@ class Problem:
     def __init__(
         self,
         model: Model,
-        data: Data,
+        data: Data | Mapping[Any, Data],
         noise: Noise | Mapping[Any, Noise],
         *,
+        conditions: Mapping[Any, Condition] | None = None,
+        parameters: Iterable[Any] = (),
+        local: Iterable[Any] = (),
+        priors: Mapping[Any, Prior] | None = None,
         bounds: Any = None,
         scale: Any = "lin",
         fixed: Mapping[Any, float] | None = None,
         t0: float = 0.0,
         method: Any = "auto",
+        workers: int | None = None,
         **options: Any,
     ) -> None:
-        _check_parts(model, data)
-        check_names(options, "Problem()", "bounds", "scale", "fixed", "t0", "method")
-        self._given = (model, data, noise, bounds, scale, fixed, t0, method, options)
+        check_parts(model, data)
+        known = ("conditions", "parameters", "local", "priors", "bounds", "scale", "fixed", "t0",
+                 "method", "workers")  # fmt: skip
+        check_names(options, "Problem()", *known)
+        parameters, local = list(parameters), list(local)
+        self._given = (model, data, noise), {
+            "conditions": conditions, "parameters": parameters, "local": local, "priors": priors,
+            "bounds": bounds, "scale": scale, "fixed": fixed, "t0": t0, "method": method,
+            "workers": workers, **options,
+        }  # fmt: skip
         equations = model.equations
         if equations.initial is None:
             raise InitialStateError(
@@ -115,21 +150,24 @@ class Problem:
             )
         self.model, self.data, self.t0 = model, data, float(t0)
         self.method, self.options = method, {"max_steps": MAX_STEPS, **options}
+        self.workers = workers
         solver = {name: value for name, value in self.options.items() if name != "backend"}
         make_options(equations.state_names, **solver)
-        self.series = data.series(equations)
-        self.noise = tuple(_noise_of(s.name, noise, data.names) for s in self.series)
-        self.sigma = tuple(
-            spread(kind, equations, s.name) for kind, s in zip(self.noise, self.series, strict=True)
+        self.measured, settings = read_conditions(data, conditions)
+        self.conditions = settings
+        layout = self.layout = make_layout(equations, settings, parameters, local)
+        found = {name: part.series(layout.equations) for name, part in self.measured.items()}
+        self.columns: tuple[Column, ...] = make_columns(found, noise, layout.equations)
+        self.space: ParameterSpace = make_space(
+            layout.names, _named(layout, bounds), _named(layout, scale), _named(layout, fixed)
         )
-        self.space: ParameterSpace = make_space(equations.parameter_names, bounds, scale, fixed)
-        for series, kind in zip(self.series, self.noise, strict=True):
-            _check_series(series, kind, self.t0)
-        self._check_sigma()
-        self.expressions = tuple(series.expression for series in self.series)
-        self.loss = self._likelihood().resolve(equations)
-        if not (self.loss.times > self.t0).any():
-            raise DataError(f"All measurements were made at t0 = {self.t0:g}: nothing happens yet.")
+        self.priors = check_priors(layout.spread(priors or {}), layout.names)
+        starts = {n: self.t0 if c.t0 is None else float(c.t0) for n, c in settings.items()}
+        for name, series in found.items():
+            check_series(name, series, self.columns, starts[name])
+        check_sigma(self.columns, layout, self.space)
+        self._found, self._starts = found, starts
+        self.parts = self._make_parts(self.columns)
 
     @property
     def size(self) -> int:
@@ -139,14 +177,46 @@ class Problem:
     @property
     def n_values(self) -> int:
         """Number of measured values, K."""
-        return sum(series.values.size for series in self.series)
+        return sum(part.n_values for part in self.parts)
+
+    @property
+    def series(self) -> tuple[Series, ...]:
+        """The measurements of all conditions, one after the other."""
+        return tuple(series for part in self.parts for series in part.series)
+
+    @property
+    def loss(self) -> Loss:
+        """The negative log-likelihood as a loss of the model, for a problem of one condition.
+
+        Raises
+        ------
+        OptionError
+            When there are several: each of ``problem.parts`` then has its own.
+        """
+        if len(self.parts) > 1:
+            raise OptionError(
+                "This problem has several conditions, each with a loss of its own: "
+                "problem.parts[i].loss."
+            )
+        return self.parts[0].loss
 
     @property
     def is_least_squares(self) -> bool:
-        """Whether no sigma depends on what is estimated: then least squares say it all."""
-        equations = self.model.equations
-        estimated = {equations.parameters[i] for i in self.space.places} | set(equations.states)
-        return estimated.isdisjoint(symbols_in(self.sigma))
+        """Whether noise is normal and no sigma is estimated: then least squares say it all."""
+        estimated = set(self.model.equations.states)
+        moving = np.zeros(len(self.space.parameters), dtype=bool)
+        moving[self.space.places] = True
+        for part in self.parts:
+            source = part.parameters.source
+            moved = {i for i, place in enumerate(source) if place >= 0 and moving[place]}
+            moved |= set(part.parameters.places.tolist())
+            estimated |= {part.equations.parameters[i] for i in moved}
+        return not self.priors and all(
+            column.noise.is_normal
+            and column.codes == (KNOWN,)
+            and estimated.isdisjoint(symbols_in([column.sigma]))
+            for column in self.columns
+        )
 
     def objective(self, x: ArrayLike) -> tuple[float, Floats]:
         """Return the negative log-likelihood and its gradient at a point on the scale.
@@ -159,49 +229,34 @@ class Problem:
             When the point has another length than there are estimated parameters.
         """
         point = self.space.check(x)
-        value, gradient = self._value_and_grad(np.asarray(self.space.theta(point)))
-        return value, gradient[self.space.places] * self.space.slopes(point)
+        outer = np.asarray(self.space.theta(point))
+        slopes = self.space.slopes(point)
+        value, gradient = self._simulator(outer)
+        gradient = gradient[self.space.places] * slopes
+        if self.priors:
+            prior = prior_terms(self.priors, outer, slopes, self.space.places)
+            value, gradient = value + prior.value, gradient + prior.gradient
+        return value, gradient
 
     def value(self, theta: Any) -> float:
         """Return the negative log-likelihood of parameters, by name or in order."""
-        return self._value_and_grad(self.parameters(theta))[0]
+        outer = self.parameters(theta)
+        value = self._simulator(outer)[0]
+        return value + math.fsum(p.terms(float(outer[i]))[0] for i, p in self.priors)
 
     def scores(self, x: ArrayLike) -> Scores:
-        """Return residuals and spreads at a point on the scale, with exact derivatives.
+        """Return every measurement's residual and likelihood at a point, with derivatives.
 
-        In the order of `series`, and of the times of each.
+        Condition by condition, in the order of the columns and of the times of each.
         """
         point = self.space.check(x)
-        values, rows = self._residuals(np.asarray(self.space.theta(point)))
-        rows = rows * self.space.slopes(point)
-        count, n_x = self.n_values, self.size
-        log_sigma, dlog_sigma = np.empty(count), np.zeros((count, n_x))
-        measured = np.empty(count)
-        at, extra = 0, count
-        for series, kind, sigma in zip(self.series, self.noise, self.sigma, strict=True):
-            here = slice(at, at + series.values.size)
-            measured[here] = kind.scaled(series.values)
-            if sigma.is_Number:
-                log_sigma[here] = np.log(float(sigma))
-            else:
-                there = slice(extra, extra + series.values.size)
-                log_sigma[here], dlog_sigma[here] = values[there], rows[there]
-                extra = there.stop
-            at = here.stop
-        weight = np.exp(-log_sigma)
-        return Scores(
-            (measured - values[:count]) * weight,
-            log_sigma,
-            rows[:count] * weight[:, None],
-            dlog_sigma,
-        )
-
-    def likelihood_of(self, scores: Scores) -> float:
-        """Return the negative log-likelihood of scores: the objective, from the other route."""
-        total = 0.5 * float(scores.residuals @ scores.residuals) + float(scores.log_sigma.sum())
-        for series, kind in zip(self.series, self.noise, strict=True):
-            total += float(np.sum(kind.log_slope(kind.scaled(series.values))))
-        return total + 0.5 * LOG_2PI * self.n_values
+        outer = np.asarray(self.space.theta(point))
+        moving = np.zeros(outer.size, dtype=bool)
+        moving[self.space.places] = True
+        slopes = self.space.slopes(point)
+        prior = prior_terms(self.priors, outer, slopes, self.space.places)
+        rows = self._simulator.map(lambda part: part.rows(outer, moving))
+        return join_scores(rows, self.space.places, slopes, prior)
 
     @cached_property
     def relaxed(self) -> Problem:
@@ -212,105 +267,119 @@ class Problem:
         `FLOOR` times the smallest measured value count as that. Only searches use this: what they
         find is judged by the problem itself.
         """
-        if not any(kind.is_positive for kind in self.noise):
+        if not any(column.noise.is_positive for column in self.columns):
             return self
         other = copy(self)
-        for name in ("_value_and_grad", "_residuals", "relaxed"):
+        for name in ("_simulator", "relaxed"):
             other.__dict__.pop(name, None)
-        other.expressions = tuple(
-            sp.Max(h, sp.Float(FLOOR * series.values.min()), evaluate=False)
-            if kind.is_positive
-            else h
-            for series, kind, h in zip(self.series, self.noise, self.expressions, strict=True)
-        )
-        other.loss = other._likelihood()
+        other.parts = self._make_parts([self._floored(column) for column in self.columns])
         return other
 
-    def predict(self, theta: Any, times: ArrayLike) -> dict[str, Floats]:
+    def predict(
+        self, theta: Any, times: ArrayLike, condition: str | None = None
+    ) -> dict[str, Floats]:
         """Return the course of each observable at these times, by name. Each of shape ``(k,)``."""
-        courses = self.courses(theta, times, list(self.expressions))
-        return {s.name: course for s, course in zip(self.series, courses, strict=True)}
+        columns = [c for c in self.columns if c.name in self._names_of(condition)]
+        courses = self.courses(theta, times, [c.expression for c in columns], condition)
+        return {c.name: course for c, course in zip(columns, courses, strict=True)}
 
     def courses(
-        self, theta: Any, times: ArrayLike, expressions: list[sp.Expr]
+        self,
+        theta: Any,
+        times: ArrayLike,
+        expressions: Sequence[sp.Expr],
+        condition: str | None = None,
     ) -> NDArray[np.float64]:
-        """Return expressions in states, time, parameters along the solution. Shape ``(r, k)``."""
-        values = self.parameters(theta)
+        """Return expressions in states, time, parameters along the solution. Shape ``(r, k)``.
+
+        ``condition`` names the experiment; it may be left out where there is one.
+        """
+        part = self.part(condition)
+        values = part.parameters.theta(self.parameters(theta))
         wanted = np.atleast_1d(np.asarray(times, dtype=float))
         order = np.argsort(wanted, kind="stable")
-        last = max(float(wanted.max()), float(self.loss.times.max()))
-        solution = self.model.solve(
-            (self.t0, last), theta=values, times=wanted[order], dense_output=False, **self.options
+        last = max(float(wanted.max()), part.last)
+        solution = Model(part.equations).solve(
+            (part.t0, last), theta=values, times=wanted[order], dense_output=False, **self.options
         )
-        graph = lift_expressions(self.model.equations, expressions)
+        graph = lift_expressions(part.equations, expressions)
         rows = evaluate(graph, solution.t, solution.z.T, values)
         result = np.empty((len(expressions), wanted.size))
         for i, row in enumerate(rows):
             result[i, order] = row
         return result
 
+    def part(self, condition: str | None = None) -> Part:
+        """Return the part of a condition; it need not be named where there is one.
+
+        Raises
+        ------
+        OptionError
+            When it is unknown, or not named where there are several.
+        """
+        names = [part.name for part in self.parts]
+        if condition is None and len(names) == 1:
+            return self.parts[0]
+        if condition not in names:
+            raise OptionError(
+                f"condition= must name one of {', '.join(map(repr, names))}; got {condition!r}."
+            )
+        return self.parts[names.index(str(condition))]
+
     def parameters(self, theta: Any) -> Floats:
         """Return all parameters in order; a mapping may leave out those that are fixed."""
         names = self.space.parameters
         if isinstance(theta, Mapping):
             fixed = {n: v for n, v in zip(names, self.space.values, strict=True) if v == v}
-            theta = fixed | {str(key): value for key, value in theta.items()}
+            theta = fixed | self.layout.spread(theta)
         return vector(theta, names, "parameters", ParameterError)
 
     @cached_property
-    def _value_and_grad(self) -> ValueAndGrad:
-        return self.model.value_and_grad(
-            self.loss, wrt="theta", t0=self.t0, method=self.method, **self.options
-        )
+    def _simulator(self) -> Simulator:
+        return Simulator(self.parts, self.workers)
 
-    @cached_property
-    def _residuals(self) -> Residuals:
-        groups = [
-            ObservationGroup(kind.location(h), series.times)
-            for series, kind, h in zip(self.series, self.noise, self.expressions, strict=True)
-        ]
-        groups += [
-            ObservationGroup(sp.log(sigma), series.times)
-            for series, sigma in zip(self.series, self.sigma, strict=True)
-            if not sigma.is_Number
-        ]
-        return Residuals(
-            self.model.equations,
-            Loss(observations=groups),
-            self.space.names,
-            t0=self.t0,
-            **self.options,
-        )
-
-    def _likelihood(self) -> Loss:
-        groups = []
-        parts = zip(self.series, self.noise, self.sigma, self.expressions, strict=True)
-        for series, kind, sigma, h in parts:
-            u = sp.Dummy("u")
-            residual = (u - kind.location(h)) / sigma
-            term = residual**2 / 2 + sp.log(sigma) + kind.log_slope(u) + sp.Float(LOG_2PI / 2)
-            scaled = kind.scaled(series.values)
-            groups.append(ObservationGroup(term, series.times, (u,), scaled[:, None]))
-        return Loss(observations=groups)
-
-    def _check_sigma(self) -> None:
-        names, lowest = self.space.names, self.space.lower
-        for series, sigma in zip(self.series, self.sigma, strict=True):
-            if not (isinstance(sigma, sp.Symbol) and sigma.name in names):
-                continue
-            i = names.index(sigma.name)
-            if not self.space.transforms[i].is_positive and not lowest[i] > 0:
-                raise OptionError(
-                    f"{sigma} is the sigma of {series.name}, so its bounds must be positive; the "
-                    f"lower one is {lowest[i]:g}."
+    def _make_parts(self, columns: Sequence[Column]) -> tuple[Part, ...]:
+        parts: list[Part] = []
+        for name, series in self._found.items():
+            parts.append(
+                Part(
+                    name,
+                    self.layout.equations,
+                    self.layout.maps[name],
+                    series,
+                    columns,
+                    self._starts[name],
+                    self.method,
+                    self.options,
+                    sibling=parts[0] if parts else None,
                 )
-        for name, value in zip(self.space.parameters, self.space.values, strict=True):
-            if value <= 0 and any(str(sigma) == name for sigma in self.sigma):
-                raise OptionError(f"{name} is a sigma, so it must be positive; it is {value:g}.")
+            )
+        for part in parts:
+            if not part.last > part.t0:
+                where = f"of condition {part.name!r} " if part.name else ""
+                raise DataError(
+                    f"All measurements {where}were made at t0 = {part.t0:g}: nothing happens yet."
+                )
+        return tuple(parts)
+
+    def _floored(self, column: Column) -> Column:
+        if not column.noise.is_positive:
+            return column
+        values = [s.values for s in self.series if s.name == column.name]
+        positive = np.concatenate(values)
+        positive = positive[positive > 0]
+        lowest = FLOOR * float(positive.min(initial=np.inf) if positive.size else 1.0)
+        expression = sp.Max(column.expression, sp.Float(lowest), evaluate=False)
+        return Column(column.name, expression, column.noise, column.sigma, column.codes)
+
+    def _names_of(self, condition: str | None) -> tuple[str, ...]:
+        return tuple(series.name for series in self.part(condition).series)
 
     def __repr__(self) -> str:
         """Return what is estimated from what."""
         values = ", ".join(f"{s.values.size} of {s.name}" for s in self.series)
+        if len(self.parts) > 1:
+            values = f"{self.n_values} in {len(self.parts)} conditions"
         optimizer = "least_squares" if self.is_least_squares else "L-BFGS-B"
         names = ", ".join(self.space.names)
         return f"Problem(estimated: {names}; values: {values}; optimizer: {optimizer})"
@@ -320,58 +389,10 @@ class Problem:
         return (_rebuild, self._given)
 
 
-def _check_parts(model: Any, data: Any) -> None:
-    if not isinstance(model, Model) or not isinstance(data, Data):
-        way_out = ""
-        if is_frame(data):
-            way_out = " Wrap the table: symode.Data(frame)."
-        elif isinstance(model, Data) and isinstance(data, Model):
-            way_out = " Swap the first two."
-        raise OptionError(
-            "Problem expects (model, data, noise): a Model, then Data; got a "
-            f"{type(model).__name__}, then a {type(data).__name__}.{way_out}"
-        )
+def _rebuild(arguments: tuple[Any, ...], options: dict[str, Any]) -> Problem:
+    return Problem(*arguments, **options)
 
 
-def _rebuild(
-    model: Model, data: Data, noise: Any, bounds: Any, scale: Any, fixed: Any, t0: float,
-    method: Any, options: dict[str, Any],
-) -> Problem:  # fmt: skip
-    return Problem(
-        model, data, noise, bounds=bounds, scale=scale, fixed=fixed, t0=t0, method=method, **options
-    )
-
-
-def _noise_of(name: str, noise: Any, columns: tuple[str, ...]) -> Noise:
-    if isinstance(noise, Mapping):
-        given = {str(key): kind for key, kind in noise.items()}
-        unknown = [key for key in given if key not in columns]
-        if unknown or name not in given:
-            missing = [column for column in columns if column not in given]
-            raise OptionError(
-                f"noise= must name every column once; missing: {', '.join(missing) or 'none'}; "
-                f"unknown: {', '.join(unknown) or 'none'}."
-            )
-        noise = given[name]
-    if not isinstance(noise, Noise):
-        raise OptionError(
-            f"The noise of {name} must be Normal(sigma) or LogNormal(sigma); got {noise!r}."
-        )
-    return noise
-
-
-def _check_series(series: Series, noise: Noise, t0: float) -> None:
-    early = series.times < t0
-    if early.any():
-        raise series.fault(
-            early,
-            f"its time is before t0 = {t0:g}, when the initial values hold. Pass t0= if they hold "
-            "earlier, or drop the row.",
-        )
-    bad = series.values <= 0
-    if noise.is_positive and bad.any():
-        raise series.fault(
-            bad,
-            f"{type(noise).__name__} noise needs positive values. Use Normal noise for this "
-            "column, or drop the value.",
-        )
+def _named(layout: Any, given: Any) -> Any:
+    """Return a mapping with the copies of local parameters in place of their family."""
+    return layout.spread(given) if isinstance(given, Mapping) else given

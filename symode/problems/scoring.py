@@ -43,7 +43,7 @@ class Ending:
         Where sigma is only a weight, the value has no unit of its own: it is compared with the
         misfit.
         """
-        misfit = 0.5 * float(self.scores.residuals @ self.scores.residuals)
+        misfit = self.scores.misfit
         return self.decrement <= CONVERGED * min(1.0, misfit) + 1e-10
 
 
@@ -58,9 +58,9 @@ def score_to_the_end(counter: Counter, x: Floats) -> Ending:
     SolverError, GradientError
         When the first point cannot be computed.
     """
-    problem, space = counter.problem, counter.problem.space
+    space = counter.problem.space
     scores = counter.scores(x)
-    value = problem.likelihood_of(scores)
+    value = scores.value
     step, decrement = scoring_step(scores, space.at_bound(x), space.widths)
     for _ in range(MAX_STEPS):
         if decrement <= 1e-14 * (1.0 + abs(value)):
@@ -71,7 +71,7 @@ def score_to_the_end(counter: Counter, x: Floats) -> Ending:
                 trial_scores = counter.scores(trial)
             except (SolverError, GradientError):
                 continue
-            trial_value = problem.likelihood_of(trial_scores)
+            trial_value = trial_scores.value
             if trial_value < value:
                 break
         else:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from symode.equations.values import Named
 from symode.errors import OptionError
 from symode.problems.problem import Problem
-from symode.problems.transforms import ParameterSpace
+from symode.problems.space import ParameterSpace
 
 Floats = NDArray[np.float64]
 

@@ -61,6 +61,6 @@ def test_a_sigma_the_model_does_not_know_is_named() -> None:
 
 @pytest.mark.parametrize("noise", [Normal(0.3), LogNormal(0.3)], ids=str)
 def test_the_band_holds_the_share_of_measurements_it_states(noise) -> None:
-    low, high = noise.band(np.array([2.0]), np.array([0.3]), norm.ppf(0.975))
+    low, high = noise.band(np.array([2.0]), np.array([0.3]), 0.95)
     judge = norm(2.0, 0.3) if isinstance(noise, Normal) else lognorm(s=0.3, scale=2.0)
     assert judge.cdf(high)[0] - judge.cdf(low)[0] == pytest.approx(0.95, rel=1e-12)

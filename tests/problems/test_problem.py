@@ -55,7 +55,7 @@ def test_adjoint_and_sensitivities_give_one_value_and_gradient(problems, noise: 
     value, gradient = problem.objective(x)
     scores = problem.scores(x)
     # Two solves on different meshes at rtol 1e-8; errors grow by the condition of a few periods.
-    assert problem.likelihood_of(scores) == pytest.approx(value, rel=1e-6)
+    assert scores.value == pytest.approx(value, rel=1e-6)
     np.testing.assert_allclose(scores.gradient, gradient, rtol=1e-5, atol=1e-6)
 
 
@@ -137,7 +137,8 @@ def test_fixed_parameters_leave_the_rest_as_it_was(problems) -> None:
 def test_a_parameter_that_is_a_sigma_alone_turns_no_tangent(problems) -> None:
     problem = problems["estimated"]
     problem.scores(problem.space.point(problem.parameters(THETA)))
-    runner = problem._residuals._local.runner
+    ((residuals, _),) = problem.parts[0]._prepared.values()
+    runner = residuals._local.runner
     assert [problem.space.names[i] for i in runner.moving] == ["a", "b", "c", "d", "x0"]
 
 

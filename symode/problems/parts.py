@@ -1,0 +1,257 @@
+"""Parts: the experiments of a problem, each one solve, one loss and one set of residuals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import sympy as sp
+from numpy.typing import NDArray
+
+from symode.equations.equations import Equations
+from symode.equations.loss import Loss, ObservationGroup
+from symode.errors import GradientError, SolverError
+from symode.gradients.choose import choose_method
+from symode.gradients.methods import get_gradient_method
+from symode.gradients.methods.base import Runner
+from symode.gradients.residuals import Residuals
+from symode.gradients.task import Task
+from symode.gradients.value_and_grad import make_task
+from symode.kernels import types as kt
+from symode.problems.censoring import KNOWN, censored_slopes, censored_term
+from symode.problems.conditions import ParameterMap
+from symode.problems.data import Series
+from symode.problems.noise import Noise, Slopes
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """One observable of a problem: what it measures, and with what noise.
+
+    ``codes`` are the kinds of values in any condition: known, below or above a bound.
+    """
+
+    name: str
+    expression: sp.Expr
+    noise: Noise
+    sigma: sp.Expr
+    codes: tuple[int, ...]
+
+    def term(self, code: int, u: sp.Expr) -> sp.Expr:
+        """Return the negative log-likelihood of one value, complete, as an expression."""
+        location = self.noise.measure.location(self.expression)
+        if code != KNOWN:
+            return censored_term(code, u, location, self.sigma)
+        return self.noise.term(u, location, self.sigma) + self.noise.measure.log_slope(u)
+
+    def slopes(self, code: int, u: Floats, location: Floats, sigma: Floats) -> Slopes:
+        """Return the same as numbers, with derivatives."""
+        if code != KNOWN:
+            return censored_slopes(code, u, location, sigma)
+        found = self.noise.slopes(u, location, sigma)
+        return found._replace(terms=found.terms + self.noise.measure.log_slope(u))
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """The values of one column and kind in one condition."""
+
+    column: Column
+    code: int
+    times: Floats
+    u: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Scores of one part in the problem's parameters: see `symode.problems.scores`."""
+
+    slopes: Slopes
+    unit: Floats
+    log_sigma: Floats
+    dlocation: Floats
+    dlog_sigma: Floats
+
+
+class Part:
+    """One experiment: its data, its parameters, and the compiled work.
+
+    Parameters
+    ----------
+    name
+        Of the condition.
+    equations
+        Shared by all parts.
+    parameters
+        How the model's parameters follow from the problem's.
+    series
+        Its measurements.
+    columns
+        All observables of the problem, in order.
+    t0
+        When the initial values hold.
+    method, options
+        As in `Model.gradient`.
+    sibling
+        A part whose kernels serve this one, too.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        equations: Equations,
+        parameters: ParameterMap,
+        series: Sequence[Series],
+        columns: Sequence[Column],
+        t0: float,
+        method: Any,
+        options: dict[str, Any],
+        sibling: Part | None = None,
+    ) -> None:
+        self.name, self.equations, self.parameters = name, equations, parameters
+        self.series, self.columns, self.t0 = tuple(series), tuple(columns), t0
+        self.method, self.options, self.sibling = method, options, sibling
+        self.blocks = tuple(_blocks(series, columns))
+        self._idle: list[Runner] = []
+
+    @cached_property
+    def loss(self) -> Loss:
+        """The negative log-likelihood of the measurements, resolved."""
+        groups = []
+        for block in self.blocks:
+            u = sp.Dummy("u")
+            term = block.column.term(block.code, u)
+            groups.append(ObservationGroup(term, block.times, (u,), block.u[:, None]))
+        return Loss(observations=groups).resolve(self.equations)
+
+    @property
+    def n_values(self) -> int:
+        """Number of measured values."""
+        return sum(block.times.size for block in self.blocks)
+
+    @property
+    def last(self) -> float:
+        """Time of the last measurement."""
+        return max(float(b.times.max()) for b in self.blocks if b.times.size)
+
+    @cached_property
+    def task(self) -> Task:
+        """The gradient's task."""
+        task = make_task(
+            self.equations, self.loss, (self.t0, None), from_initial=True, **self.options
+        )
+        return task if self.sibling is None else self.sibling.task.sharing_kernels_with(task)
+
+    @cached_property
+    def gradient_method(self) -> Any:
+        """The method, chosen by the cost model for ``"auto"``."""
+        if isinstance(self.method, str) and self.method.lower() == "auto":
+            return choose_method(self.task)[0]
+        return get_gradient_method(self.method)
+
+    def value_and_grad(self, outer: Floats) -> tuple[float, Floats]:
+        """Return the negative log-likelihood and its gradient in the problem's parameters."""
+        # A list's pop and append are atomic: each caller has a runner for itself.
+        runner = self._idle.pop() if self._idle else self.gradient_method.prepare(self.task)
+        with self._named():
+            runner.compute(self.parameters.theta(outer), None)
+        found = runner.gradient
+        value = float(found.scalars[kt.VALUE])
+        gradient = self.parameters.pull(found.theta, outer)
+        self._idle.append(runner)
+        return value, gradient
+
+    def rows(self, outer: Floats, moving: NDArray[np.bool_]) -> Rows:
+        """Return every measurement's score; ``moving`` says which parameters are estimated."""
+        residuals, wrt = self._residuals(moving)
+        theta = self.parameters.theta(outer)
+        with self._named():
+            values, found = residuals(theta)
+        whole = np.zeros((values.size, theta.size))
+        whole[:, wrt] = found
+        rows = self.parameters.pull(whole, outer)
+        count, at, extra = self.n_values, 0, self.n_values
+        log_sigma, dlog_sigma = np.empty(count), np.zeros((count, outer.size))
+        unit, parts = np.empty(count), []
+        for block in self.blocks:
+            here = slice(at, at + block.times.size)
+            if block.column.sigma.is_Number:
+                log_sigma[here] = np.log(float(block.column.sigma))
+            else:
+                there = slice(extra, extra + block.times.size)
+                log_sigma[here], dlog_sigma[here] = values[there], rows[there]
+                extra = there.stop
+            sigma = np.exp(log_sigma[here])
+            unit[here] = sigma if block.code != KNOWN else block.column.noise.unit(sigma)
+            parts.append(block.column.slopes(block.code, block.u, values[here], sigma))
+            at = here.stop
+        slopes = Slopes(*(np.concatenate(entries) for entries in zip(*parts, strict=True)))
+        return Rows(slopes, unit, log_sigma, rows[:count] / unit[:, None], dlog_sigma)
+
+    def _residuals(self, moving: NDArray[np.bool_]) -> tuple[Residuals, NDArray[np.intp]]:
+        key = moving.tobytes()
+        cache = self.__dict__.setdefault("_prepared", {})
+        if key not in cache:
+            source = self.parameters.source
+            wrt = [i for i, place in enumerate(source) if place >= 0 and moving[place]]
+            wrt = sorted({*wrt, *self.parameters.places.tolist()})
+            groups = [
+                ObservationGroup(b.column.noise.measure.location(b.column.expression), b.times)
+                for b in self.blocks
+            ]
+            groups += [
+                ObservationGroup(sp.log(b.column.sigma), b.times)
+                for b in self.blocks
+                if not b.column.sigma.is_Number
+            ]
+            names = [self.equations.parameter_names[i] for i in wrt]
+            cache[key] = (
+                Residuals(
+                    self.equations,
+                    Loss(observations=groups),
+                    names,
+                    t0=self.t0,
+                    shared=None if self.sibling is None else self.sibling._residuals(moving)[0],
+                    **self.options,
+                ),
+                np.array(wrt, dtype=np.intp),
+            )
+        found: tuple[Residuals, NDArray[np.intp]] = cache[key]
+        return found
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Say in which condition a solve failed."""
+        try:
+            yield
+        except (SolverError, GradientError) as error:
+            if self.name:
+                error.args = (f"Condition {self.name!r}: {error.args[0]}", *error.args[1:])
+            raise
+
+
+def _blocks(series: Sequence[Series], columns: Sequence[Column]) -> Iterator[Block]:
+    """Return a block for each column and kind, empty where this part has none of it.
+
+    All parts have the same blocks in the same order, so that one set of kernels serves them all.
+    """
+    by_name = {s.name: s for s in series}
+    for column in columns:
+        for code in column.codes:
+            found = by_name.get(column.name)
+            if found is None:
+                yield Block(column, code, np.empty(0), np.empty(0))
+                continue
+            here = found.censored == code
+            yield Block(
+                column,
+                code,
+                found.times[here],
+                column.noise.measure.scaled(found.values[here]),
+            )
