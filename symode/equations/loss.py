@@ -126,6 +126,16 @@ class Loss:
         )
         return result
 
+    def at(self, times: Floats) -> Loss:
+        """Return this loss with its observations at other times, in the order they were given."""
+        result, moved, stop = copy(self), np.asarray(times, dtype=float)[self.places], 0
+        groups = []
+        for group in self.groups:
+            start, stop = stop, stop + group.times.size
+            groups.append(replace(group, times=moved[start:stop]))
+        result.groups = tuple(groups)
+        return result
+
     def resolve(self, equations: Equations) -> Loss:
         """Return this loss, once its symbols are known to be the model's."""
         known = {*equations.states, *equations.parameters, equations.time}

@@ -14,10 +14,11 @@ def choose_method(task: Task) -> tuple[GradientMethod, str]:
     r"""Return the cheaper of DiscreteAdjoint and ForwardSensitivity, and the reason.
 
     In units of one evaluation of f per stage, the discrete adjoint costs 1 + 3, forward
-    sensitivities 1 + 1.7 (m + n): the adjoint wins unless there are fewer than two directions.
+    sensitivities 1 + 1.7 for each direction asked for: the adjoint wins unless there are fewer
+    than two.
     Both differentiate the same steps, so accuracy does not decide.
     """
-    directions = task.m + task.equations.n_states
+    directions = task.n_directions
     adjoint, forward = 1 + VJP_COST, 1 + TANGENT_COST * directions
     costs = f"cost in evaluations of f per stage: discrete {adjoint:.1f}, forward {forward:.1f}"
     if forward < adjoint:

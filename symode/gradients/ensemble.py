@@ -28,7 +28,8 @@ def run_members(
     on it. The first failure stops the rest and is raised.
     """
     size = z0.shape[0]
-    values, dtheta, dz0 = np.empty(size), np.empty((size, theta.size)), np.empty(z0.shape)
+    dtheta = np.empty((size, runners[0].task.m))
+    values, dz0 = np.empty(size), np.empty(z0.shape)
     lock, stop = threading.Lock(), threading.Event()
     given = 0
 

@@ -15,8 +15,8 @@ from symode.equations.values import vector
 from symode.equations.walk import symbols_in
 from symode.errors import GradientError, LossError, ParameterError
 from symode.gradients.methods.base import begin, failed_forward, make_forward
+from symode.gradients.setup import make_task
 from symode.gradients.task import Task
-from symode.gradients.value_and_grad import make_task
 from symode.kernels import types as kt
 from symode.status import SUCCESS
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from symode.codegen.backends import compile_kernels
 from symode.codegen.compiled import NativeModel
 from symode.equations.equations import Equations
-from symode.equations.loss import Loss
+from symode.equations.loss import Loss, ObservationGroup
 from symode.errors import LossError
 from symode.kernels import types as kt
 from symode.solvers import native
@@ -24,6 +24,36 @@ from symode.symbolic.lift import lift_field, lift_initial, lift_observation, lif
 
 Floats = NDArray[np.float64]
 Kernels = dict[str, tuple[str, Graph]]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What derivatives are wanted of: the rest costs nothing where a method can leave it out.
+
+    Parameters
+    ----------
+    theta
+        Places of parameters, in the order of every gradient.
+    z0
+        Places of initial values. Adjoints find all of them in passing.
+    t0
+        Whether the start time is among them. End and observation times cost nothing.
+
+    Examples
+    --------
+    >>> Asked(theta=(2, 0), z0=(), t0=False).n_directions(n_states=3)
+    2
+    """
+
+    theta: tuple[int, ...]
+    z0: tuple[int, ...]
+    t0: bool
+
+    def n_directions(self, n_states: int) -> int:
+        """Return the number of tangents that give all of this."""
+        # With all of z0 at hand, the derivative in t0 is a combination of theirs.
+        apart = self.t0 and len(self.z0) < n_states
+        return len(self.theta) + len(self.z0) + apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +73,8 @@ class Task:
         parameters belongs to the gradient.
     backend
         What compiles the kernels, see `symode.codegen.backends`.
+    asked
+        What derivatives are wanted of; everything by default.
 
     Raises
     ------
@@ -57,11 +89,16 @@ class Task:
     options: SolverOptions
     from_initial: bool
     backend: str = "llvm"
+    asked: Asked = None  # type: ignore[assignment]  # filled in below
     _compiled: dict[tuple[tuple[str, ...], tuple[str, ...]], NativeModel] = dataclasses.field(
         default_factory=dict, init=False, repr=False
     )
 
     def __post_init__(self) -> None:
+        if self.asked is None:
+            sizes = self.equations.n_parameters, self.equations.n_states
+            everything = Asked(tuple(range(sizes[0])), tuple(range(sizes[1])), True)
+            object.__setattr__(self, "asked", everything)
         times, (low, high) = self.loss.times, sorted((self.t0, self.t1))
         outside = (times < low) | (times > high)
         if outside.any():
@@ -73,7 +110,7 @@ class Task:
     @cached_property
     def field(self) -> Field:
         """The right-hand side, with the running cost as last state where there is one."""
-        return lift_field(self.equations, self.loss.running)
+        return lift_field(self.equations, self.loss.running, self.asked.theta)
 
     @property
     def n(self) -> int:
@@ -82,8 +119,36 @@ class Task:
 
     @property
     def m(self) -> int:
-        """Parameters."""
-        return self.equations.n_parameters
+        """Parameters that derivatives are taken in."""
+        return len(self.asked.theta)
+
+    @cached_property
+    def wrt(self) -> NDArray[np.int64]:
+        """Their places among all parameters. Shape ``(m,)``."""
+        return np.array(self.asked.theta, dtype=np.int64)
+
+    def chosen(self, theta: Floats) -> Floats:
+        """Return the parameters that derivatives are taken in, of all."""
+        return theta if self._whole else theta[self.wrt]
+
+    @cached_property
+    def _whole(self) -> bool:
+        return self.asked.theta == tuple(range(self.equations.n_parameters))
+
+    @property
+    def n_directions(self) -> int:
+        """Tangents that forward sensitivities need."""
+        return self.asked.n_directions(self.equations.n_states)
+
+    @property
+    def n_watched(self) -> int:
+        """Leading states that are watched where they stay 0, see `DiscreteAdjoint`."""
+        return self.equations.n_states
+
+    @property
+    def uncounted(self) -> NDArray[np.int64]:
+        """Components of the forward pass's state that do not count in its error norm."""
+        return np.empty(0, dtype=np.int64)
 
     @cached_property
     def order(self) -> NDArray[np.int64]:
@@ -115,16 +180,27 @@ class Task:
             whole = linear_kernels(self.augmented, transposed=False)
             chosen |= {f"augmented_{name}": entry for name, entry in whole.items()}
         if self.from_initial:
-            start, pullback = lift_initial(self.equations, self.n)
+            start, pullback = self.initial_graphs()
             chosen["initial"] = ("field", start)
             chosen["initial_vjp"] = ("product", pullback)
-        terminal = lift_terminal(self.equations, self.loss, self.n)
+        terminal = self.terminal_graph()
         if terminal is not None:
             chosen["terminal"] = ("field", terminal)
         for g, group in enumerate(self.loss.groups):
-            graph = lift_observation(self.equations, group, self.n)
-            chosen[f"observe{g}"] = ("product", graph)
+            chosen[f"observe{g}"] = ("product", self.observation_graph(group))
         return chosen
+
+    def initial_graphs(self) -> tuple[Graph, Graph]:
+        """Return z0 and its pullback, see `lift_initial`."""
+        return lift_initial(self.equations, self.n, self.asked.theta)
+
+    def terminal_graph(self) -> Graph | None:
+        """Return the terminal loss with its derivatives, see `lift_terminal`."""
+        return lift_terminal(self.equations, self.loss, self.n, self.asked.theta)
+
+    def observation_graph(self, group: ObservationGroup) -> Graph:
+        """Return one observation with its derivatives, see `lift_observation`."""
+        return lift_observation(self.equations, group, self.n, self.asked.theta)
 
     @cached_property
     def augmented(self) -> Field:
@@ -136,14 +212,20 @@ class Task:
         key = (tuple(names), tuple(augment))
         if key not in self._compiled:
             kernels = self.kernels(*key)
-            self._compiled[key] = compile_kernels(kernels, self.m, self.backend)
+            self._compiled[key] = compile_kernels(
+                kernels, self.equations.n_parameters, self.backend
+            )
         return self._compiled[key]
 
-    def moved(self, t0: float, t1: float) -> Task:
-        """Return this task over another span; observations at t0 and t1 move with these ends."""
-        if (t0, t1) == (self.t0, self.t1):
+    def moved(self, t0: float, t1: float, times: Floats | None = None) -> Task:
+        """Return this task over another span; observations at t0 and t1 move with these ends.
+
+        ``times`` are those of all observations, in the order of the loss, before that.
+        """
+        loss = self.loss if times is None else self.loss.at(times)
+        if (t0, t1) == (self.t0, self.t1) and times is None:
             return self
-        loss = self.loss.moved({self.t0: t0, self.t1: t1})
+        loss = loss.moved({self.t0: t0, self.t1: t1})
         return self.sharing_kernels_with(replace(self, loss=loss, t0=t0, t1=t1))
 
     def with_options(self, options: SolverOptions) -> Task:
@@ -167,7 +249,8 @@ class Task:
         """Return the native field with room for p."""
         pattern = native.native_pattern(self.field if needs_jacobian else None)
         p = np.zeros(compiled.n_p)
-        return native.make_field(compiled, self.n, p, pattern, groups=len(self.loss.groups))
+        groups = len(self.loss.groups)
+        return native.make_field(compiled, self.n, p, pattern, groups=groups, m=self.m)
 
     def loss_table(self) -> kt.LossTable:
         """Return the tables of observations, in the order the solve meets them."""
@@ -202,9 +285,10 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """Raw result of a method: arrays in the order of the model's symbols.
+    """Raw result of a method: theta in the order asked for, z0 in that of the states.
 
-    ``times`` holds dJ/dt_i in the order of the loss; ``stats`` what the passes cost.
+    Entries of z0 that were not asked for may be NaN, and t0 likewise. ``times`` holds dJ/dt_i in
+    the order of the loss; ``stats`` what the passes cost.
     """
 
     value: float

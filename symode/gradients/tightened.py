@@ -11,13 +11,15 @@ import numpy as np
 from symode.errors import GradientError, OptionError
 from symode.gradients.value_and_grad import Gradient
 
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
 #: The tightest tolerance tried: rounding rules below it.
 TIGHTEST = 1e-13
 
 
 def tightened(
     compute: Callable[..., Gradient],
-    point: np.ndarray[Any, np.dtype[np.float64]],
+    point: Floats,
     gradient_rtol: float,
     rtol: float,
     atol: Any,
@@ -42,7 +44,7 @@ def tightened(
     while rtol > TIGHTEST:
         rtol, atol = max(rtol / 10, TIGHTEST), atol / 10
         fine = compute(rtol=rtol, atol=atol)
-        a, b = (np.concatenate([g.theta, np.ravel(g.z0)]) * scale for g in (coarse, fine))
+        a, b = _numbers(coarse, scale), _numbers(fine, scale)
         distance = float(np.linalg.norm(a - b)) / max(float(np.linalg.norm(b)), 1e-300)
         same_mesh = _steps(coarse) == _steps(fine) and _steps(fine) is not None
         if distance <= gradient_rtol and not same_mesh:
@@ -55,6 +57,14 @@ def tightened(
         f"by {distance:.2g} in the scaled norm. The gradient is too sensitive for double "
         "precision here (a long chaotic span, or a function that is not smooth)."
     )
+
+
+def _numbers(gradient: Gradient, scale: Floats) -> Floats:
+    """Return what is compared: derivatives in theta and z0 where asked for, else in times."""
+    if scale.size:
+        return np.asarray(np.concatenate([gradient.theta, np.ravel(gradient.z0)]) * scale)
+    times = np.array([gradient.t0, gradient.t1, *gradient.times])
+    return np.asarray(times[~np.isnan(times)])
 
 
 def _steps(gradient: Gradient) -> int | None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,24 +14,25 @@ from numpy.typing import NDArray
 
 from symode.equations.equations import Equations
 from symode.equations.loss import LossLike, resolve_loss
-from symode.equations.values import Named, named, vector
+from symode.equations.values import Named, vector
 from symode.errors import InitialStateError, LossError, OptionError, ParameterError
 from symode.gradients.choose import choose_method
 from symode.gradients.methods import GradientMethod, get_gradient_method
 from symode.gradients.methods.base import Runner
-from symode.gradients.task import Outcome, Task
+from symode.gradients.setup import closed_span, make_layout
+from symode.gradients.setup import make_task as make_task
+from symode.gradients.task import Outcome
 from symode.kernels import types as kt
-from symode.solvers.options import check_names, make_options
+from symode.solvers.options import check_names
 
 Floats = NDArray[np.float64]
-
-#: What a gradient can be taken with respect to.
-ARGUMENTS = ("theta", "z0", "t0", "t1")
 
 
 @dataclass(frozen=True, eq=False)
 class Gradient:
     r"""The value of a loss and its derivatives.
+
+    What was not asked for (``wrt=``) is left out: names, or, for times, NaN.
 
     Parameters
     ----------
@@ -67,38 +67,6 @@ class Gradient:
         )
 
 
-def make_task(
-    equations: Equations,
-    loss: LossLike,
-    span: tuple[float, float | None],
-    *,
-    from_initial: bool,
-    backend: str = "llvm",
-    **options: Any,
-) -> Task:
-    """Return the task of a loss over a span; t1 is the last observation where it is None.
-
-    Raises
-    ------
-    LossError
-        When the loss does not fit the model or the span.
-    OptionError
-        When a solver option is not valid.
-    """
-    resolved = resolve_loss(loss, equations)
-    t0, t1 = span
-    if t1 is None:
-        if not resolved.times.size or resolved.terminal is not None or resolved.running is not None:
-            raise LossError(
-                "t1 is needed: only a loss of observations alone ends by itself, at the last one."
-            )
-        t1 = float(resolved.times.max())
-    if not (np.isfinite(t0) and np.isfinite(t1)) or t0 == t1:
-        raise LossError(f"The span must have two different finite ends; got ({t0}, {t1}).")
-    solver = make_options(equations.state_names, **options)
-    return Task(equations, resolved, float(t0), float(t1), solver, from_initial, backend)
-
-
 class ValueAndGrad:
     """A loss as a function of one flat vector, with its gradient: compiled once, called often.
 
@@ -111,7 +79,9 @@ class ValueAndGrad:
     equations, loss
         Model and loss.
     wrt
-        What the point holds, in this order: any of ``"theta"``, ``"z0"``, ``"t0"``, ``"t1"``.
+        What the point holds, in this order: any of ``"theta"``, ``"z0"``, ``"t0"``, ``"t1"``,
+        ``"times"`` (of the observations inside the span), names or symbols of parameters, and those
+        of states for their initial values.
     theta, z0
         Values of what is not in ``wrt``; z0 defaults to the model's initial values.
     t0, t1
@@ -134,7 +104,7 @@ class ValueAndGrad:
         self,
         equations: Equations,
         loss: LossLike,
-        wrt: str | Sequence[str] = ("theta", "z0"),
+        wrt: Any = ("theta", "z0"),
         *,
         theta: Any = None,
         z0: Any = None,
@@ -143,32 +113,39 @@ class ValueAndGrad:
         method: str | GradientMethod = "auto",
         **options: Any,
     ) -> None:
-        known = ("wrt", "theta", "z0", "t0", "t1", "method")
-        check_names(options, "value_and_grad()", *known)
-        self.equations = equations
-        self.wrt = (wrt,) if isinstance(wrt, str) else tuple(wrt)
-        self._check_wrt()
-        self._theta = None if "theta" in self.wrt else self._parameters(theta)
-        self._z0 = None
-        from_initial = False
-        if "z0" not in self.wrt:
-            if z0 is not None:
-                self._z0 = self._initial(z0, batch=True)
-            elif equations.initial is None:
-                raise InitialStateError(
-                    "The model has no initial values: pass z0=, give the model initial=, or "
-                    "put 'z0' into wrt."
-                )
-            else:
-                from_initial = True
-        self.task = make_task(equations, loss, (t0, t1), from_initial=from_initial, **options)
+        check_names(options, "value_and_grad()", "wrt", "theta", "z0", "t0", "t1", "method")
+        self.equations, self.loss = equations, loss
+        resolved = resolve_loss(loss, equations)
+        span = closed_span(resolved, (t0, t1))
+        self.layout = make_layout(equations, resolved, span, wrt)
+        self._theta = self.layout.base("theta", theta)
+        self._z0, from_initial = self._base_z0(z0)
+        self.task = make_task(
+            equations, resolved, span, from_initial=from_initial, asked=self.layout.asked,
+            **options,
+        )  # fmt: skip
         self.reason = "chosen by the caller"
         if isinstance(method, str) and method.lower() == "auto":
             self.method, self.reason = choose_method(self.task)
         else:
             self.method = get_gradient_method(method)
+        self._parts = self.layout.parts
         self._local = threading.local()
         self._local.runner = self.method.prepare(self.task)
+
+    def _base_z0(self, z0: Any) -> tuple[Floats | None, bool]:
+        """Return z0 as far as it is not in the point, and whether the model gives all of it."""
+        layout, names = self.layout, self.equations.state_names
+        if layout.places("z0"):
+            return layout.base("z0", z0), False
+        if z0 is not None:
+            return vector(z0, names, "initial values", InitialStateError, batch=True), False
+        if self.equations.initial is None:
+            raise InitialStateError(
+                "The model has no initial values: pass z0=, give the model initial=, or put 'z0' "
+                "into wrt."
+            )
+        return None, True
 
     def __repr__(self) -> str:
         """Return what the point holds, and how the gradient is computed."""
@@ -176,52 +153,75 @@ class ValueAndGrad:
         span = f"({self.task.t0:g}, {self.task.t1:g})"
         return f"ValueAndGrad(point: {names}; span={span}, method={self.method!r}, {solver=!s})"
 
-    @cached_property
+    @property
+    def wrt(self) -> tuple[str, ...]:
+        """What the point holds, as it was asked for."""
+        return self.layout.wrt
+
+    @property
     def size(self) -> int:
         """Length of the flat vector (for one trajectory)."""
-        return sum(self._sizes.values())
+        return self.layout.size
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the entries of the flat vector."""
-        entries = {
-            "theta": self.equations.parameter_names,
-            "z0": tuple(f"{s}(t0)" for s in self.equations.state_names),
-            "t0": ("t0",),
-            "t1": ("t1",),
-        }
-        return tuple(name for part in self.wrt for name in entries[part])
+        return self.layout.names
 
     def pack(
-        self, theta: Any = None, z0: Any = None, t0: float | None = None, t1: float | None = None
+        self,
+        theta: Any = None,
+        z0: Any = None,
+        t0: float | None = None,
+        t1: float | None = None,
+        times: Any = None,
     ) -> Floats:
-        """Return the flat vector of these values, by name or in order, in the order of ``wrt``."""
-        parts: dict[str, Callable[[], Floats]] = {
-            "theta": lambda: self._parameters(theta),
-            "z0": lambda: self._initial(z0, batch=True).ravel(),
-            "t0": lambda: np.array([self.task.t0 if t0 is None else float(t0)]),
-            "t1": lambda: np.array([self.task.t1 if t1 is None else float(t1)]),
-        }
-        return np.concatenate([parts[part]() for part in self.wrt])
+        """Return the flat vector of these values, by name or in order, in the order of ``wrt``.
+
+        Ends and times of observations default to those of the loss and the span.
+        """
+        given = {"t0": t0, "t1": t1}
+        runs = []
+        values: dict[str, Floats] = {}
+        for part in self._parts:
+            if part.kind in given:
+                own = self.task.t0 if part.kind == "t0" else self.task.t1
+                end = given[part.kind]
+                runs.append(np.array([own if end is None else float(end)]))
+                continue
+            if part.kind not in values:
+                source = {"theta": theta, "z0": z0, "times": times}[part.kind]
+                values[part.kind] = (
+                    self._free_times(source)
+                    if part.kind == "times"
+                    else self.layout.values(part.kind, source)
+                )
+            found = values[part.kind]
+            runs.append(found if part.whole and part.kind == "z0" else found[part.among])
+        return np.concatenate(runs)
+
+    def _times(self) -> Floats:
+        """Return all observation times, in the order of the loss."""
+        times = np.empty(self.task.times.size)
+        times[self.task.places] = self.task.times
+        return times
+
+    def _free_times(self, given: Any) -> Floats:
+        places = list(self.layout.places("times"))
+        own = self._times()
+        if given is None:
+            return own[places]
+        times = np.asarray(given, dtype=float)
+        if times.shape not in ((len(places),), own.shape):
+            raise OptionError(
+                f"times has shape {times.shape}; expected one for each of the {len(places)} "
+                "observations inside the span, in the order of the loss."
+            )
+        return times if times.size == len(places) else times[places]
 
     def unpack(self, point: Floats) -> dict[str, Any]:
         """Return the named parts of a flat vector (or of a gradient)."""
-        point = self._check(point)
-        result: dict[str, Any] = {}
-        at = 0
-        for part, size in self._sizes.items():
-            if part == "z0":
-                size += point.size - self.size
-            values = point[at : at + size]
-            at += size
-            if part == "theta":
-                result[part] = named(values, self.equations.parameter_names)
-            elif part == "z0":
-                shape = (-1, self.equations.n_states) if point.size > self.size else (-1,)
-                result[part] = named(values.reshape(shape), self.equations.state_names)
-            else:
-                result[part] = float(values[0])
-        return result
+        return self.layout.unpack(self._check(point))
 
     def __call__(self, point: Floats) -> tuple[float, Floats]:
         """Return (value, gradient) at a flat vector.
@@ -231,55 +231,63 @@ class ValueAndGrad:
         SolverError, GradientError
             When a pass fails: there is then no gradient.
         """
-        theta, z0, ends = self._split(point)
+        theta, z0, moved = self._split(point)
         if z0 is not None and z0.ndim == 2:
             return self._summed(theta, z0)
-        runner = self._runner(ends)
+        runner = self._runner(moved)
         runner.compute(theta, z0)
         found = runner.gradient
-        slope = np.empty(self.size)
-        for part, place in self._places.items():
-            if part == "theta":
-                slope[place] = found.theta
-            elif part == "z0":
-                slope[place] = found.lam[: self.equations.n_states]
+        slope = np.empty(self.layout.size)
+        for part in self._parts:
+            if part.kind == "theta":
+                slope[part.at] = found.theta[part.among]
+            elif part.kind == "z0":
+                slope[part.at] = found.lam[part.places]
+            elif part.kind == "times":
+                slope[part.at] = runner.table.times[np.argsort(runner.task.places)[part.places]]
             else:
-                slope[place] = found.scalars[kt.DT0 if part == "t0" else kt.DT1]
+                slope[part.at] = found.scalars[kt.DT0 if part.kind == "t0" else kt.DT1]
         return float(found.scalars[kt.VALUE]), slope
 
     def outcome(self, point: Floats) -> Outcome:
-        """Return the raw result at a flat vector, with the derivatives in everything."""
-        theta, z0, ends = self._split(point)
-        return self._runner(ends)(theta, z0)
+        """Return the raw result at a flat vector."""
+        theta, z0, moved = self._split(point)
+        return self._runner(moved)(theta, z0)
 
-    def _split(self, point: Any) -> tuple[Floats, Floats | None, dict[str, float]]:
-        """Return theta, z0 (two-dimensional for a batch) and moved ends of a flat vector."""
+    def _split(self, point: Any) -> tuple[Floats, Floats | None, dict[str, Any]]:
+        """Return theta, z0 (two-dimensional for a batch) and moved times of a flat vector."""
         point = self._check(point)
         theta, z0 = self._theta, self._z0
-        ends: dict[str, float] = {}
+        moved: dict[str, Any] = {}
         # A batch lengthens z0, and moves what stands after it.
-        extra, moved = point.size - self.size, 0
-        for part, place in self._places.items():
-            if moved:
-                place = slice(place.start + moved, place.stop + moved)
-            if part == "theta":
-                theta = point[place]
-            elif part == "z0" and extra:
-                z0 = point[place.start : place.stop + extra].reshape(-1, self.equations.n_states)
-                moved = extra
-            elif part == "z0":
-                z0 = point[place]
+        extra, later = point.size - self.layout.size, 0
+        for part in self._parts:
+            run = (
+                point[part.at] if not later else point[part.at.start + later : part.at.stop + later]
+            )
+            if part.kind == "theta":
+                theta = run if part.whole else _replaced(theta, part.places, run)
+            elif part.kind == "z0" and part.whole:
+                z0 = run
+                if extra:
+                    run = point[part.at.start : part.at.stop + extra]
+                    z0, later = run.reshape(-1, self.equations.n_states), extra
+            elif part.kind == "z0":
+                assert z0 is not None
+                z0 = _replaced(z0, part.places, run)
+            elif part.kind == "times":
+                moved[part.kind] = _replaced(self._times(), part.places, run)
             else:
-                ends[part] = float(point[place.start])
-        assert theta is not None
-        return theta, z0, ends
+                moved[part.kind] = float(run[0])
+        return theta, z0, moved
 
     def _summed(self, theta: Floats, z0: Floats) -> tuple[float, Floats]:
+        if {part.kind for part in self._parts} - {"theta", "z0"}:
+            raise OptionError("A batch of z0 has gradients in theta and z0 only, not in times.")
         values, dtheta, dz0 = self.batch(theta, z0)
-        parts = {"theta": dtheta.sum(axis=0), "z0": dz0.ravel()}
-        if not set(self.wrt) <= set(parts):
-            raise OptionError("A batch of z0 has gradients in theta and z0 only, not in t0 or t1.")
-        return float(values.sum()), np.concatenate([parts[part] for part in self.wrt])
+        total = dtheta.sum(axis=0)
+        runs = [total[p.among] if p.kind == "theta" else dz0.ravel() for p in self._parts]
+        return float(values.sum()), np.concatenate(runs)
 
     def batch(
         self, theta: Any, z0: Any, workers: int | None = None
@@ -299,16 +307,21 @@ class ValueAndGrad:
         -------
         values, dtheta, dz0
             Shapes ``(batch,)``, ``(batch, m)`` and ``(batch, n)``; sum the first two over the batch
-            for the gradient of the summed loss.
+            for the gradient of the summed loss. m counts the parameters asked for.
         """
         from symode.gradients.ensemble import run_members
 
-        members = vector(
-            z0, self.equations.state_names, "initial values", InitialStateError, batch=True
-        )
-        members = np.atleast_2d(members)
+        names = self.equations.state_names
+        members = np.atleast_2d(vector(z0, names, "initial values", InitialStateError, batch=True))
         runners = self._pool(min(workers or os.cpu_count() or 1, members.shape[0]))
-        return run_members(self._parameters(theta), members, runners)
+        parameters = self.equations.parameter_names
+        values = vector(
+            [] if theta is None and not parameters else theta,
+            parameters,
+            "parameters",
+            ParameterError,
+        )
+        return run_members(values, members, runners)
 
     def _pool(self, count: int) -> list[Runner]:
         pool: list[Runner] = self.__dict__.setdefault("_runners", [])
@@ -316,12 +329,17 @@ class ValueAndGrad:
             pool.append(self.method.prepare(self.task))
         return pool[:count]
 
-    def _runner(self, ends: Mapping[str, float]) -> Runner:
-        if not ends:
+    def _runner(self, moved: Mapping[str, Any]) -> Runner:
+        if not moved:
             return self._own_runner()
-        moved = self.task.moved(ends.get("t0", self.task.t0), ends.get("t1", self.task.t1))
-        if moved is not self.task:
-            return self.method.prepare(moved)
+        task, times = self.task, moved.get("times")
+        t0, t1 = moved.get("t0", task.t0), moved.get("t1", task.t1)
+        if times is not None:
+            _check_inside(times[list(self.layout.places("times"))], t0, t1)
+            times = None if (times == self._times()).all() else times
+        elsewhere = task.moved(t0, t1, times)
+        if elsewhere is not task:
+            return self.method.prepare(elsewhere)
         return self._own_runner()
 
     def _own_runner(self) -> Runner:
@@ -330,28 +348,11 @@ class ValueAndGrad:
             runner = self._local.runner = self.method.prepare(self.task)
         return runner
 
-    @cached_property
-    def _places(self) -> dict[str, slice]:
-        """Where each part stands in the flat vector of one trajectory."""
-        stops = np.cumsum([*self._sizes.values()]).tolist()
-        starts = [0, *stops[:-1]]
-        return {part: slice(a, b) for part, a, b in zip(self._sizes, starts, stops, strict=True)}
-
-    @cached_property
-    def _sizes(self) -> dict[str, int]:
-        sizes = {
-            "theta": self.equations.n_parameters,
-            "z0": self.equations.n_states,
-            "t0": 1,
-            "t1": 1,
-        }
-        return {part: sizes[part] for part in self.wrt}
-
     def _check(self, point: Any) -> Floats:
         array = np.asarray(point, dtype=float)
-        extra = array.size - self.size if "z0" in self.wrt else 0
-        batch = extra > 0 and extra % self.equations.n_states == 0
-        if array.ndim != 1 or (array.size != self.size and not batch):
+        extra = array.size - self.layout.size
+        batch = extra > 0 and extra % self.equations.n_states == 0 and self.layout.has_whole_z0
+        if array.ndim != 1 or (extra and not batch):
             raise OptionError(
                 f"The point has shape {array.shape}; expected ({self.size},) for "
                 f"{', '.join(self.names)}. Make one with pack()."
@@ -363,23 +364,6 @@ class ValueAndGrad:
             raise ParameterError(f"The point is not finite in {', '.join(names)}.")
         return array
 
-    def _check_wrt(self) -> None:
-        unknown = [part for part in self.wrt if part not in ARGUMENTS]
-        if unknown or not self.wrt or len(set(self.wrt)) < len(self.wrt):
-            raise OptionError(
-                f"wrt must hold some of {', '.join(ARGUMENTS)}, each once; got {self.wrt}."
-            )
-
-    def _parameters(self, theta: Any) -> Floats:
-        names = self.equations.parameter_names
-        if theta is None and not names:
-            return np.empty(0)
-        return vector(theta, names, "parameters", ParameterError)
-
-    def _initial(self, z0: Any, batch: bool = False) -> Floats:
-        names = self.equations.state_names
-        return vector(z0, names, "initial values", InitialStateError, batch=batch)
-
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the machine code: it is compiled, or found in the store, where it is used."""
         return {k: v for k, v in self.__dict__.items() if k not in ("_local", "_runners")}
@@ -388,3 +372,21 @@ class ValueAndGrad:
         """Restore; runners are made on first use."""
         self.__dict__.update(state)
         self._local = threading.local()
+
+
+def _replaced(values: Floats, places: NDArray[np.intp], run: Floats) -> Floats:
+    """Return values with some of them replaced."""
+    result = values.copy()
+    result[places] = run
+    return result
+
+
+def _check_inside(times: Floats, t0: float, t1: float) -> None:
+    """Raise unless all times lie strictly between the ends."""
+    outside = ~((times > min(t0, t1)) & (times < max(t0, t1)))
+    if outside.any():
+        raise LossError(
+            f"The observation time {times[outside][0]:g} in the point has left the span from "
+            f"{t0:g} to {t1:g}. It may not reach the ends either: there it would be attached to "
+            "them, with another derivative."
+        )

@@ -269,6 +269,7 @@ class Model:
         *,
         method: str | GradientMethod = "auto",
         solver: str | BlackBox = "auto",
+        wrt: Any = None,
         gradient_rtol: float | None = None,
         **options: Any,
     ) -> Gradient:
@@ -293,6 +294,9 @@ class Model:
             "auto", "bosh3", "dopri5", "tsit5", "vern7", "dop853", or "rodas5p" for stiff models;
             ``"scipy:Radau"`` for SciPy's; or a callable ``solver(fun, t_span, y0, t_eval) -> y``
             (one row of y per time).
+        wrt
+            What derivatives are wanted of, everything by default: any of "theta", "z0", "t0",
+            "t1", "times", names or symbols of parameters, and of states for their initial values.
         gradient_rtol
             Tighten the tolerances until two runs, at least ten times apart, agree to this in the
             scaled norm of the gradient; the estimate is in ``stats``.
@@ -324,12 +328,13 @@ class Model:
             z0,
             method=method,
             solver=solver,
+            wrt=wrt,
             gradient_rtol=gradient_rtol,
             **options,
         )
 
     def value_and_grad(
-        self, loss: LossLike, wrt: str | Sequence[str] = ("theta", "z0"), **options: Any
+        self, loss: LossLike, wrt: Any = ("theta", "z0"), **options: Any
     ) -> ValueAndGrad:
         """Return the loss as a function of one flat vector, with its gradient.
 
@@ -338,10 +343,11 @@ class Model:
         loss
             A `Loss` or `LeastSquares`.
         wrt
-            What the vector holds, in this order: "theta", "z0", "t0", "t1".
+            What the vector holds, in this order: "theta", "z0", "t0", "t1", "times", or
+            parameters and, for their initial values, states by name or symbol.
         **options
-            ``t0`` (0), ``t1`` (the last observation), ``theta`` or ``z0`` where they are not in
-            ``wrt``, ``method``, ``solver``, ``rtol``, ``atol``, ``max_steps``, ``h_max``,
+            ``t0`` (0), ``t1`` (the last observation), ``theta`` and ``z0`` as far as they are not
+            in ``wrt``, ``method``, ``solver``, ``rtol``, ``atol``, ``max_steps``, ``h_max``,
             ``backend``.
 
         Examples

@@ -10,14 +10,17 @@ import numpy as np
 from symode.codegen.backends import compile_kernels
 from symode.codegen.program import make_bundle
 from symode.equations.equations import Equations
-from symode.equations.loss import LossLike
+from symode.equations.loss import LossLike, resolve_loss
 from symode.equations.values import named, vector
 from symode.errors import InitialStateError, OptionError, ParameterError
 from symode.gradients.black_box import BlackBox, black_box_gradient, scipy_solver
+from symode.gradients.choose import choose_method
 from symode.gradients.methods import BacksolveAdjoint, GradientMethod, get_gradient_method
+from symode.gradients.pack import ARGUMENTS, Layout
+from symode.gradients.setup import closed_span, make_layout, make_task
 from symode.gradients.task import Outcome
 from symode.gradients.tightened import tightened
-from symode.gradients.value_and_grad import Gradient, ValueAndGrad, make_task
+from symode.gradients.value_and_grad import Gradient, ValueAndGrad
 from symode.solvers import native
 from symode.solvers.integrate import Forward, check_span, check_times, integrate
 from symode.solvers.options import check_names, make_options
@@ -107,11 +110,23 @@ def gradient(
     *,
     method: str | GradientMethod,
     solver: str | BlackBox,
+    wrt: Any = None,
     gradient_rtol: float | None = None,
     **options: Any,
 ) -> Gradient:
     """Return value and gradient, see `Model.gradient`."""
-    check_names(options, "gradient()", "method", "gradient_rtol")
+    check_names(options, "gradient()", "wrt", "method", "gradient_rtol")
+    t0, t1 = check_span(span)
+    values = parameters(equations, theta)
+    if z0 is None:
+        needs_initial(equations)
+        start = None
+    else:
+        names = equations.state_names
+        start = vector(z0, names, "initial values", InitialStateError, batch=True)
+    resolved = resolve_loss(loss, equations)
+    wrt = ARGUMENTS if wrt is None else wrt
+    layout = make_layout(equations, resolved, closed_span(resolved, (t0, t1)), wrt)
     if gradient_rtol is not None:
         return tightened(
             lambda **finer: gradient(
@@ -122,39 +137,34 @@ def gradient(
                 z0,
                 method=method,
                 solver=solver,
+                wrt=wrt,
                 **{**options, **finer},
             ),
-            np.concatenate([np.ravel(parameters(equations, theta)), _sizes(equations, z0)]),
+            np.concatenate([values[list(layout.places("theta"))], _sizes(layout, start)]),
             gradient_rtol,
             options.get("rtol", 1e-6),
             options.get("atol", 1e-8),
         )
-    t0, t1 = check_span(span)
-    values = parameters(equations, theta)
-    if z0 is None:
-        needs_initial(equations)
-        start = None
-    else:
-        names = equations.state_names
-        start = vector(z0, names, "initial values", InitialStateError, batch=True)
     if callable(solver) or str(solver).startswith("scipy:"):
         if start is not None and start.ndim == 2:
             raise OptionError("A batch of z0 needs one of symode's solvers; got a black box.")
-        task = make_task(equations, loss, (t0, t1), from_initial=z0 is None, **options)
+        task = make_task(
+            equations, resolved, (t0, t1), from_initial=z0 is None, asked=layout.asked, **options
+        )
         if isinstance(solver, str):
             box = scipy_solver(solver.removeprefix("scipy:"), task.options.rtol, task.options.atol)
         else:
             box = solver
         automatic = isinstance(method, str) and method.lower() == "auto"
         chosen = BacksolveAdjoint() if automatic else get_gradient_method(method)
-        return as_gradient(equations, black_box_gradient(task, box, chosen, values, start), {})
-    batch = start is not None and start.ndim == 2
-    vg = ValueAndGrad(
-        equations, loss, "theta" if z0 is None else ("theta", "z0"), t0=t0, t1=t1, method=method,
-        solver=solver, **options,
-    )  # fmt: skip
-    if batch:
-        assert start is not None
+        return as_gradient(layout, black_box_gradient(task, box, chosen, values, start), {})
+    if start is not None and start.ndim == 2:
+        vg = ValueAndGrad(
+            equations, resolved, ("theta", "z0"), t0=t0, t1=t1, method=method, solver=solver,
+            **options,
+        )  # fmt: skip
+        if wrt is not ARGUMENTS and layout.wrt != ("theta", "z0"):
+            raise OptionError(f"A batch of z0 has gradients in theta and z0 alone; got wrt={wrt}.")
         member_values, dtheta, dz0 = vg.batch(values, start)
         return Gradient(
             float(member_values.sum()),
@@ -163,27 +173,33 @@ def gradient(
             float("nan"), float("nan"), np.empty(0),
             {"method": vg.method.name, "reason": vg.reason, "members": len(member_values)},
         )  # fmt: skip
-    point = values if start is None else np.concatenate([values, start])
-    return as_gradient(equations, vg.outcome(point), {"reason": vg.reason})
+    task = make_task(
+        equations, resolved, (t0, t1), from_initial=z0 is None, asked=layout.asked, solver=solver,
+        **options,
+    )  # fmt: skip
+    reason = "chosen by the caller"
+    if isinstance(method, str) and method.lower() == "auto":
+        method, reason = choose_method(task)
+    runner = get_gradient_method(method).prepare(task)
+    return as_gradient(layout, runner(values, start), {"reason": reason})
 
 
-def _sizes(equations: Equations, z0: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return the magnitudes of given initial values; ones where the model's own are used."""
-    if z0 is None:
-        return np.ones(equations.n_states)
-    names = equations.state_names
-    return np.ravel(vector(z0, names, "initial values", InitialStateError, batch=True))
+def _sizes(layout: Layout, z0: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return the magnitudes of initial values asked for; ones where the model's own are used."""
+    places = list(layout.places("z0"))
+    return np.ones(len(places)) if z0 is None else np.ravel(z0[..., places])
 
 
-def as_gradient(equations: Equations, outcome: Outcome, extra: dict[str, Any]) -> Gradient:
-    """Return a method's raw result with the model's names."""
+def as_gradient(layout: Layout, outcome: Outcome, extra: dict[str, Any]) -> Gradient:
+    """Return what was asked for of a method's raw result, with the model's names."""
+    kinds = {part.kind for part in layout.parts}
     return Gradient(
         outcome.value,
-        named(outcome.theta, equations.parameter_names),
-        named(outcome.z0, equations.state_names),
-        outcome.t0,
-        outcome.t1,
-        outcome.times,
+        layout.named("theta", outcome.theta),
+        layout.named("z0", outcome.z0[list(layout.places("z0"))]),
+        outcome.t0 if "t0" in kinds else float("nan"),
+        outcome.t1 if "t1" in kinds else float("nan"),
+        outcome.times if "times" in kinds else np.empty(0),
         {**outcome.stats, **extra},
     )
 

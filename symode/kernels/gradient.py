@@ -19,6 +19,7 @@ from symode.kernels.types import (
     FSAL_READY,
     GROUP,
     HOIST,
+    HOIST_AT,
     INITIAL,
     LEFT,
     N_COUNT,
@@ -63,8 +64,9 @@ def begin(
     for i in range(N_COUNT):
         count[i] = 0
     if system.address[HOIST] != 0:
+        hoisted = system.address[HOIST_AT]
         call_field(
-            system.address[HOIST], 0.0, z0, 0, system.p, 0, scratch.work, 0, system.p, system.m
+            system.address[HOIST], 0.0, z0, 0, system.p, 0, scratch.work, 0, system.p, hoisted
         )
     if from_initial:
         call_field(system.address[INITIAL], t0, z0, 0, system.p, 0, scratch.work, 0, scratch.y, 0)

@@ -28,7 +28,8 @@ TERMINAL: Final = 9
 LU_FACTOR: Final = 10
 LU_SOLVE: Final = 11
 LU_SOLVE_T: Final = 12
-OBSERVE: Final = 13  # first of one address per group of observations
+HOIST_AT: Final = 13  # where hoisted values start in p: the number of parameters, no address
+OBSERVE: Final = 14  # first of one address per group of observations
 
 #: Places in `Gradient.scalars`.
 VALUE: Final = 0
@@ -130,7 +131,7 @@ class Field(NamedTuple):
     """A model with its parameters bound; the loop's state is z."""
 
     n: int  # states, quadratures included
-    m: int  # parameters
+    m: int  # parameters that derivatives are taken in
     address: Ints
     p: Floats  # theta, hoisted
     pattern: Pattern

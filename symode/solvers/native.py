@@ -66,10 +66,12 @@ def make_field(
     pattern: kt.Pattern | None = None,
     prefix: str = "",
     groups: int = 0,
+    m: int | None = None,
 ) -> kt.Field:
     """Return the functions of a compiled model with p bound.
 
-    ``prefix`` chooses another field compiled in the same bundle (the augmented system).
+    ``prefix`` chooses another field compiled in the same bundle (the augmented system); ``m`` is
+    the number of parameters that derivatives are taken in, all by default.
     """
     address = np.zeros(kt.OBSERVE + max(groups, 1), dtype=np.int64)
     for slot, name in _SLOTS.items():
@@ -78,7 +80,9 @@ def make_field(
         address[slot] = compiled.address.get(name, 0)
     for g in range(groups):
         address[kt.OBSERVE + g] = compiled.address[f"observe{g}"]
-    return kt.Field(n, compiled.n_parameters, address, p, pattern or native_pattern(None))
+    address[kt.HOIST_AT] = compiled.n_parameters
+    asked = compiled.n_parameters if m is None else m
+    return kt.Field(n, asked, address, p, pattern or native_pattern(None))
 
 
 def native_pattern(field: Field | None) -> kt.Pattern:

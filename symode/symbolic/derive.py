@@ -33,7 +33,10 @@ class Field:
     graph
         Its outputs are f, one per state.
     n_states, n_parameters
-        n and m. States without a node (quadratures) count.
+        n and the number of parameters. States without a node (quadratures) count.
+    asked
+        Places of the parameters that derivatives are taken in, in the order of every derived
+        kernel: m of them. All by default.
 
     Examples
     --------
@@ -46,6 +49,12 @@ class Field:
     graph: Graph
     n_states: int
     n_parameters: int
+    asked: tuple[int, ...] | None = None
+
+    @property
+    def wrt(self) -> tuple[int, ...]:
+        """Places of the parameters that derivatives are taken in."""
+        return tuple(range(self.n_parameters)) if self.asked is None else self.asked
 
     @cached_property
     def jacobian(self) -> Jacobian:
@@ -92,6 +101,19 @@ def inputs(b: Builder, kind: str, count: int, start: int = 0) -> list[int]:
     True
     """
     return [b.input(kind, start + i) for i in range(count)]
+
+
+def chosen(b: Builder, parameters: int | Sequence[int]) -> list[int]:
+    """Return the ids of parameters at these places, or of the first so many.
+
+    Examples
+    --------
+    >>> b = Builder()
+    >>> chosen(b, [3, 1]) == [b.input("p", 3), b.input("p", 1)]
+    True
+    """
+    places = range(parameters) if isinstance(parameters, int) else parameters
+    return [b.input("p", j) for j in places]
 
 
 def sparse_rows(
@@ -162,7 +184,7 @@ def derive_vjp(field: Field) -> Graph:
     Graph(4 operations, 2 outputs)
     """
     b = Builder(field.graph)
-    wrt = inputs(b, "z", field.n_states) + inputs(b, "p", field.n_parameters)
+    wrt = inputs(b, "z", field.n_states) + chosen(b, field.wrt)
     seeds = inputs(b, "v", field.n_states)
     return b.freeze(adjoint_sweep(b, field.graph.outputs, seeds, wrt))
 
@@ -178,7 +200,7 @@ def derive_jvp(field: Field) -> Graph:
     Graph(4 operations, 1 outputs)
     """
     b = Builder(field.graph)
-    wrt = inputs(b, "z", field.n_states) + inputs(b, "p", field.n_parameters)
+    wrt = inputs(b, "z", field.n_states) + chosen(b, field.wrt)
     tangents = dict(zip(wrt, inputs(b, "v", len(wrt)), strict=True))
     return b.freeze(tangent_sweep(b, field.graph.outputs, tangents))
 
@@ -211,7 +233,7 @@ def derive_second(field: Field) -> Graph:
     """
     b = Builder(field.jacobian.graph)
     outputs = field.jacobian.graph.outputs
-    wrt = inputs(b, "z", field.n_states) + inputs(b, "p", field.n_parameters)
+    wrt = inputs(b, "z", field.n_states) + chosen(b, field.wrt)
     return b.freeze(adjoint_sweep(b, outputs, inputs(b, "v", len(outputs)), wrt))
 
 
@@ -226,7 +248,7 @@ def derive_djac(field: Field) -> Graph:
     Graph(1 operations, 2 outputs)
     """
     b = Builder(field.jacobian.graph)
-    wrt = inputs(b, "z", field.n_states) + inputs(b, "p", field.n_parameters)
+    wrt = inputs(b, "z", field.n_states) + chosen(b, field.wrt)
     tangents = dict(zip(wrt, inputs(b, "v", len(wrt)), strict=True))
     return b.freeze(tangent_sweep(b, field.jacobian.graph.outputs, tangents))
 
@@ -243,10 +265,11 @@ def derive_dfdtheta(field: Field) -> Graph:
     """
     b = Builder(field.graph)
     zero = b.const(0)
-    rows, cols, nodes = sparse_rows(b, field.graph.outputs, inputs(b, "p", field.n_parameters))
-    dense = [zero] * (field.n_states * field.n_parameters)
+    wrt = chosen(b, field.wrt)
+    rows, cols, nodes = sparse_rows(b, field.graph.outputs, wrt)
+    dense = [zero] * (field.n_states * len(wrt))
     for i, j, node in zip(rows, cols, nodes, strict=True):
-        dense[i * field.n_parameters + j] = node
+        dense[i * len(wrt) + j] = node
     return b.freeze(dense)
 
 
@@ -260,29 +283,31 @@ def augmented(field: Field) -> Field:
     >>> b = Builder()
     >>> decay = b.freeze([b.neg(b.mul(b.input("p", 0), b.input("z", 0)))])
     >>> augmented(Field(decay, 1, 1))
-    Field(graph=Graph(4 operations, 3 outputs), n_states=3, n_parameters=1)
+    Field(graph=Graph(4 operations, 3 outputs), n_states=3, n_parameters=1, asked=None)
     """
-    n, m = field.n_states, field.n_parameters
+    n, m = field.n_states, len(field.wrt)
     b = Builder(field.graph)
-    wrt = inputs(b, "z", n) + inputs(b, "p", m)
+    wrt = inputs(b, "z", n) + chosen(b, field.wrt)
     products = adjoint_sweep(b, field.graph.outputs, inputs(b, "z", n, start=n), wrt)
     graph = b.freeze([*field.graph.outputs, *(b.neg(i) for i in products)])
-    return Field(graph, 2 * n + m, m)
+    return Field(graph, 2 * n + m, field.n_parameters, field.asked)
 
 
-def derive_scalar(graph: Graph, n_states: int, n_parameters: int) -> Graph:
+def derive_scalar(graph: Graph, n_states: int, parameters: int | Sequence[int]) -> Graph:
     r"""Return (l, ∂l/∂z, ∂l/∂theta, ∂l/∂t) of a graph with one output: 2 + n + m outputs.
+
+    ``parameters`` are the places of those that derivatives are taken in, or how many there are.
 
     Examples
     --------
     >>> b = Builder()
     >>> square = b.freeze([b.powi(b.input("z", 0), 2)])
-    >>> derive_scalar(square, n_states=1, n_parameters=0)
+    >>> derive_scalar(square, n_states=1, parameters=0)
     Graph(2 operations, 3 outputs)
     """
     b = Builder(graph)
     (y,) = graph.outputs
-    wrt = [*inputs(b, "z", n_states), *inputs(b, "p", n_parameters), b.input("t", 0)]
+    wrt = [*inputs(b, "z", n_states), *chosen(b, parameters), b.input("t", 0)]
     return b.freeze([y, *adjoint_sweep(b, [y], [b.const(1)], wrt)])
 
 

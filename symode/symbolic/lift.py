@@ -10,11 +10,15 @@ from symode.equations.equations import Equations
 from symode.equations.loss import Loss, ObservationGroup
 from symode.symbolic.adjoint import adjoint_sweep
 from symode.symbolic.build import build
-from symode.symbolic.derive import Field, derive_scalar, inputs
+from symode.symbolic.derive import Field, chosen, derive_scalar, inputs
 from symode.symbolic.graph import Builder, Graph
 
 
-def lift_field(equations: Equations, running: sp.Expr | None = None) -> Field:
+def lift_field(
+    equations: Equations,
+    running: sp.Expr | None = None,
+    asked: tuple[int, ...] | None = None,
+) -> Field:
     r"""Return the field of the equations.
 
     A running cost c becomes one more state, :math:`\dot J_c = c`: with :math:`\Phi + J_c(t_1)` as
@@ -26,12 +30,13 @@ def lift_field(equations: Equations, running: sp.Expr | None = None) -> Field:
     >>> x, k, t = sp.symbols("x k t")
     >>> decay = Equations((x,), (-k * x,), (k,), t, initial=(2 * k,))
     >>> lift_field(decay)
-    Field(graph=Graph(2 operations, 1 outputs), n_states=1, n_parameters=1)
+    Field(graph=Graph(2 operations, 1 outputs), n_states=1, n_parameters=1, asked=None)
     >>> lift_field(decay, running=x**2).n_states
     2
     """
     expressions = equations.rhs if running is None else (*equations.rhs, running)
-    return Field(lift_expressions(equations, expressions), len(expressions), equations.n_parameters)
+    graph = lift_expressions(equations, expressions)
+    return Field(graph, len(expressions), equations.n_parameters, asked)
 
 
 def lift_expressions(
@@ -50,7 +55,9 @@ def lift_expressions(
     return b.freeze(build(b, expressions, _symbols(b, equations, data)))
 
 
-def lift_terminal(equations: Equations, loss: Loss, n_states: int) -> Graph | None:
+def lift_terminal(
+    equations: Equations, loss: Loss, n_states: int, asked: Sequence[int] | None = None
+) -> Graph | None:
     r"""Return (Φ, ∂Φ/∂z, ∂Φ/∂theta, ∂Φ/∂t), the running cost's integral joined; None if zero.
 
     Examples
@@ -68,10 +75,15 @@ def lift_terminal(equations: Equations, loss: Loss, n_states: int) -> Graph | No
         (total,) = build(b, [loss.terminal], _symbols(b, equations))
     if loss.running is not None:
         total = b.add(total, b.input("z", equations.n_states))
-    return derive_scalar(b.freeze([total]), n_states, equations.n_parameters)
+    return derive_scalar(b.freeze([total]), n_states, _places(equations, asked))
 
 
-def lift_observation(equations: Equations, group: ObservationGroup, n_states: int) -> Graph:
+def lift_observation(
+    equations: Equations,
+    group: ObservationGroup,
+    n_states: int,
+    asked: Sequence[int] | None = None,
+) -> Graph:
     r"""Return (l, ∂l/∂z, ∂l/∂theta, ∂l/∂t) of one observation; its data are the input v.
 
     Examples
@@ -83,10 +95,12 @@ def lift_observation(equations: Equations, group: ObservationGroup, n_states: in
     Graph(3 operations, 4 outputs)
     """
     graph = lift_expressions(equations, [group.expression], group.data_symbols)
-    return derive_scalar(graph, n_states, equations.n_parameters)
+    return derive_scalar(graph, n_states, _places(equations, asked))
 
 
-def lift_initial(equations: Equations, n_states: int) -> tuple[Graph, Graph]:
+def lift_initial(
+    equations: Equations, n_states: int, asked: Sequence[int] | None = None
+) -> tuple[Graph, Graph]:
     r"""Return the graphs of :math:`z_0(\theta, t_0)` and of :math:`v^\top \partial z_0`.
 
     The first starts quadratures at 0. The second has m + 1 outputs: the parameters', then that
@@ -102,10 +116,14 @@ def lift_initial(equations: Equations, n_states: int) -> tuple[Graph, Graph]:
     assert equations.initial is not None
     graph = lift_expressions(equations, equations.initial)
     b = Builder(graph)
-    wrt = [*inputs(b, "p", equations.n_parameters), b.input("t", 0)]
+    wrt = [*chosen(b, _places(equations, asked)), b.input("t", 0)]
     seeds = inputs(b, "v", equations.n_states)
     start = [*graph.outputs, *[b.const(0)] * (n_states - equations.n_states)]
     return b.freeze(start), b.freeze(adjoint_sweep(b, graph.outputs, seeds, wrt))
+
+
+def _places(equations: Equations, asked: Sequence[int] | None) -> Sequence[int]:
+    return range(equations.n_parameters) if asked is None else asked
 
 
 def _symbols(

@@ -8,7 +8,7 @@ import sympy as sp
 
 import symode
 from symode.gradients.methods import METHODS
-from symode.gradients.value_and_grad import make_task
+from symode.gradients.setup import make_task
 
 X, Y, K = sp.symbols("x y k")
 CIRCLE = symode.Model({X: Y, Y: -K * X}, parameters=[K])

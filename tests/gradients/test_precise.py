@@ -7,7 +7,7 @@ from gradients.reference import ENTRIES, needs_entries
 
 import symode
 from symode.gradients.methods import DiscreteAdjoint
-from symode.gradients.value_and_grad import make_task
+from symode.gradients.setup import make_task
 from symode.gradients.verify.frozen import FrozenLoss, base_solve
 from symode.gradients.verify.precise import PreciseLoss, precise_errors
 from symode.gradients.verify.subject import Subject, vector_of

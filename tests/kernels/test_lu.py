@@ -6,7 +6,7 @@ import pytest
 import sympy as sp
 
 import symode
-from symode.gradients.value_and_grad import make_task
+from symode.gradients.setup import make_task
 from symode.kernels import linear, lu
 from symode.kernels import types as kt
 from symode.kernels.jit import OPTIONS

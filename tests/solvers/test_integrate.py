@@ -16,7 +16,7 @@ from cases import CASES, MP
 import symode
 from symode.errors import OptionError, ParameterError, SolverError
 from symode.gradients.methods.base import make_forward
-from symode.gradients.value_and_grad import make_task
+from symode.gradients.setup import make_task
 from symode.kernels import types as kt
 from symode.solvers.methods import METHODS, get_method
 from symode.solvers.native import make_observations

@@ -5,7 +5,7 @@ import pytest
 from cases import DRIVEN
 
 from symode.gradients.methods import DiscreteAdjoint
-from symode.gradients.value_and_grad import make_task
+from symode.gradients.setup import make_task
 from symode.gradients.verify.frozen import base_solve
 from symode.solvers.methods import METHODS
 from symode.solvers.native import make_observations

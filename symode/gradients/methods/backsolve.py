@@ -92,7 +92,7 @@ class BacksolveRunner(Runner):
         whole = task.augmented
         pattern = native.native_pattern(whole if implicit else None)
         self.augmented = native.make_field(
-            self.compiled, whole.n_states, self.system.p, pattern, "augmented_"
+            self.compiled, whole.n_states, self.system.p, pattern, "augmented_", m=task.m
         )
         states = task.equations.n_states
         atol = np.concatenate([task.options.atol, np.full(task.n - states, np.inf)])

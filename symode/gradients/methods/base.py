@@ -78,7 +78,7 @@ def make_forward(
     from symode.solvers.native import make_observations
 
     size = task.n if tangent_atol is None else task.n + tangent_atol.size
-    return Forward(
+    forward = Forward(
         system,
         task.options,
         make_observations(task.times, size),
@@ -89,6 +89,8 @@ def make_forward(
         tangent_atol=tangent_atol,
         weight=weight,
     )
+    forward.control.atol[task.uncounted] = np.inf
+    return forward
 
 
 def begin(
@@ -112,10 +114,11 @@ def jacobian_function(task: Task, p: Floats) -> JacobianFunction:
     """Return ∂f/∂z as a function of (t, z), compiled when first called."""
 
     def jacobian(t: float, z: Floats) -> Floats:
-        compiled = CompiledModel({"jac": ("field", task.field.jacobian.graph)}, task.m)
+        count = task.equations.n_parameters
+        compiled = CompiledModel({"jac": ("field", task.field.jacobian.graph)}, count)
         full = np.zeros(task.n)
         full[: z.size] = z
-        values = compiled.call("jac", t, full, compiled.pack(p[: task.m]))
+        values = compiled.call("jac", t, full, compiled.pack(p[:count]))
         matrix = np.zeros((task.n, task.n))
         matrix[list(task.field.jacobian.rows), list(task.field.jacobian.cols)] = values[
             : len(task.field.jacobian.rows)
@@ -144,7 +147,8 @@ def check_finite(task: Task, gradient: kt.Gradient) -> None:
     """
     if gradient.scalars[kt.CHECK] == 0.0:
         return
-    names = (*task.equations.parameter_names, *task.equations.state_names)
+    parameters = task.equations.parameter_names
+    names = (*(parameters[j] for j in task.wrt), *task.equations.state_names)
     values = np.concatenate([gradient.theta, gradient.lam[: task.equations.n_states]])
     raise _not_finite(float(gradient.scalars[kt.VALUE]), names, values)
 

@@ -71,7 +71,7 @@ class DiscreteRunner(WatchedRunner):
     def _run(self, theta: Floats, z0: Floats | None) -> Floats:
         """Compute; return the largest size of each state."""
         task, forward = self.task, self.forward
-        self.system.p[: task.m] = theta
+        self.system.p[: theta.size] = theta
         if z0 is not None:
             self.z0[: task.equations.n_states] = z0
             self.z0[task.equations.n_states :] = 0.0
@@ -87,7 +87,7 @@ class DiscreteRunner(WatchedRunner):
                 raise failed_forward(task, forward, status)
             raise failed_backward(task, forward.scratch, status, "Tighten the tolerances.")
         check_finite(task, self.gradient)
-        return forward.scratch.peak[: task.equations.n_states]
+        return forward.scratch.peak[: task.n_watched]
 
     def _enter(self, from_initial: bool, budget: int) -> int:
         """Enter the compiled pass, through its address where that is bound for this store."""
@@ -113,9 +113,9 @@ class DiscreteRunner(WatchedRunner):
         from symode.kernels.gradient import discrete_members
 
         task, forward = self.task, self.forward
-        if not theta.all() or not z0.all():
+        if not task.chosen(theta).all() or not z0.all():
             return self._one_by_one(theta, z0)
-        self.system.p[: task.m] = theta
+        self.system.p[: theta.size] = theta
         starts = np.zeros((z0.shape[0], task.n))
         starts[:, : task.equations.n_states] = z0
         scalars = np.empty((z0.shape[0], kt.N_SCALARS))

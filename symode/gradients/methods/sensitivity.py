@@ -26,10 +26,10 @@ class ForwardSensitivity:
 
     .. math:: \dot S_j = \nabla_{§1} f\, S_j + \nabla_{§3} f\, d_j
 
-    One tangent per parameter and initial value, all in the error norm with
+    One tangent per parameter and initial value that is asked for, all in the error norm with
     :math:`\mathrm{atol}_i / |\theta_j|`; a Rosenbrock step shares its factorization between z and
-    the tangents. Cost grows with m + n; memory does not grow with the number of steps. Serves
-    every solver of symode, and gives the Jacobian of residuals for least squares.
+    the tangents. Cost grows with their number; memory does not grow with the number of steps.
+    Serves every solver of symode, and gives the Jacobian of residuals for least squares.
 
     Examples
     --------
@@ -54,7 +54,12 @@ class ForwardSensitivity:
 
 
 class SensitivityRunner(Runner):
-    """A `ForwardSensitivity` made ready for one task."""
+    """A `ForwardSensitivity` made ready for one task.
+
+    The tangents are those of the parameters asked for, then of the initial values, then of t0.
+    Where all initial values are among them, the derivatives through z0(theta, t0) and in t0 are
+    combinations of theirs; otherwise each tangent starts at what moves z0.
+    """
 
     def __init__(self, task: Task) -> None:
         implicit = task.options.is_stiff
@@ -62,17 +67,18 @@ class SensitivityRunner(Runner):
         self.task = task
         self.compiled = task.compile(names)
         self.system = task.bind(self.compiled, implicit)
-        states = task.equations.n_states
-        self.directions = np.vstack([np.eye(task.m), np.zeros((states, task.m))])
-        tangents = kt.Tangents(*self.system, self.directions)
+        states, count = task.equations.n_states, task.n_directions
+        self.complete = len(task.asked.z0) == states
+        self.directions = np.zeros((count, task.m))
+        self.directions[: task.m] = np.eye(task.m)
         self.forward = make_forward(
             task,
             self.compiled,
-            tangents,
+            kt.Tangents(*self.system, self.directions),
             keep=False,
             lazy=True,
-            tangent_atol=np.zeros(task.n * (task.m + states)),
-            weight=np.zeros(task.n * (1 + task.m + states)) if task.n > states else None,
+            tangent_atol=np.zeros(task.n * count),
+            weight=np.zeros(task.n * (1 + count)) if task.n > states else None,
         )
         self.table = task.loss_table()
         self.gradient = task.gradient_arrays()
@@ -81,7 +87,10 @@ class SensitivityRunner(Runner):
         """Run the forward pass with tangents; return the state at t0."""
         task, forward, states = self.task, self.forward, self.task.equations.n_states
         y0 = begin(task, forward, self.compiled, theta, z0)
-        scale = np.abs(np.concatenate([theta, y0[:states]]))
+        scale = np.ones(task.n_directions)
+        both = np.concatenate([task.chosen(theta), y0[list(task.asked.z0)]])
+        scale[: both.size] = np.abs(both)
+        scale[both.size :] = abs(task.t1 - task.t0)
         scale[scale == 0.0] = 1.0
         atol = forward.control.atol[task.n :].reshape(-1, task.n)
         atol[:, :states] = task.options.atol / scale[:, None]
@@ -90,16 +99,32 @@ class SensitivityRunner(Runner):
             atol[:, states:] = np.inf
             weight = forward.control.weight[task.n :].reshape(-1, task.n)
             weight[:, states:] = scale[:, None]
-        start = np.zeros((task.m + states, task.n))
-        start[task.m :, :states] = np.eye(states)
+        start = self._start(y0, z0 is None)
         forward.reset(np.concatenate([y0, start.ravel()]), task.t0, task.t1)
         status = forward.run()
         if status != SUCCESS:
             raise failed_forward(task, forward, status)
         return y0
 
+    def _start(self, y0: Floats, from_initial: bool) -> Floats:
+        """Return the tangents at t0. Shape ``(directions, n)``."""
+        task, states, p = self.task, self.task.equations.n_states, self.forward.system.p
+        start = np.zeros((task.n_directions, task.n))
+        places = np.array(task.asked.z0, dtype=np.int64)
+        start[task.m + np.arange(places.size), places] = 1.0
+        if self.complete:
+            return start
+        self.initial = np.zeros((task.m + 1, task.n))
+        if from_initial:
+            for i, unit in enumerate(np.eye(task.n)[:states]):
+                self.initial[:, i] = self.compiled.call("initial_vjp", task.t0, y0, p, unit)
+        start[: task.m] = self.initial[: task.m]
+        if task.asked.t0:
+            start[-1] = self.initial[task.m] - self.compiled.call("rhs", task.t0, y0, p)
+        return start
+
     def tangents(self) -> Floats:
-        """Return the tangents at the observations. Shape ``(K, m + n, n)``."""
+        """Return the tangents at the observations. Shape ``(K, directions, n)``."""
         y = self.forward.observations.y
         return y[:, self.task.n :].reshape(y.shape[0], self.directions.shape[0], self.task.n)
 
@@ -116,11 +141,33 @@ class SensitivityRunner(Runner):
         after = slice(self.table.n_start, None)
         total += np.einsum("kqn,kn->q", self.tangents()[after], self.table.seeds[after])
         gradient.theta[:] += total[: task.m]
-        gradient.lam[: task.equations.n_states] = total[task.m :]
+        if not self.complete:
+            self._close(total[task.m :])
+            return
+        gradient.lam[list(task.asked.z0)] = total[task.m :]
         # The adjoint of the running cost's integral is 1 at all times.
         gradient.lam[task.equations.n_states :] = 1.0
         close_gradient(self.system, self.table, task.t0, y0, forward.scratch, gradient, z0 is None)
         check_finite(task, gradient)
+
+    def _close(self, total: Floats) -> None:
+        """Close a gradient without the whole of dJ/dz0; total is that of z0 and t0."""
+        task, gradient = self.task, self.gradient
+        at_start = self.table.seeds[: self.table.n_start].sum(axis=0)
+        places = list(task.asked.z0)
+        gradient.lam[:] = 0.0
+        gradient.lam[places] = total[: len(places)] + at_start[places]
+        gradient.theta[:] += self.initial[: task.m] @ at_start
+        scalars = gradient.scalars
+        if task.asked.t0:
+            scalars[kt.DT0] += total[-1] + self.initial[task.m] @ at_start
+        scalars[kt.CHECK] = 0.0 * (scalars[kt.VALUE] + gradient.lam.sum() + gradient.theta.sum())
+        check_finite(task, gradient)
+        unasked = np.ones(task.n, dtype=bool)
+        unasked[places] = False
+        gradient.lam[unasked] = np.nan
+        if not task.asked.t0:
+            scalars[kt.DT0] = np.nan
 
     def stats(self) -> dict[str, object]:
         """Return what the last call cost."""

@@ -77,7 +77,8 @@ class WatchedRunner(Runner):
             self._run(theta, z0)
             return
         # Found anew at every call: a result must not depend on the calls before it.
-        directions = np.empty(0, dtype=np.int64) if theta.all() else np.flatnonzero(theta == 0.0)
+        asked = self.task.chosen(theta)
+        directions = np.empty(0, dtype=np.int64) if asked.all() else np.flatnonzero(asked == 0.0)
         peak = self._watch(directions, theta, z0) if directions.size else self._run(theta, z0)
         if not peak.all():
             idle = self.task.m + np.flatnonzero(peak == 0.0)
@@ -96,7 +97,7 @@ class WatchedRunner(Runner):
             mine[:] = found
         self.table.times[:] = runner.table.times
         self.forward.scratch.count[:] = runner.forward.scratch.count
-        return runner.forward.scratch.peak[: self.task.equations.n_states]
+        return runner.forward.scratch.peak[: self.task.n_watched]
 
     def _start_tangents(self, theta: Floats, z0: Floats | None) -> None:
         """Set the tangents at t0 and the tolerances they are held to."""

@@ -19,7 +19,7 @@ from symode.errors import (
 )
 from symode.gradients.choose import choose_method
 from symode.gradients.methods import GradientMethod, get_gradient_method
-from symode.gradients.value_and_grad import make_task
+from symode.gradients.setup import make_task
 from symode.gradients.verify.agreement import check_methods, check_tolerances
 from symode.gradients.verify.dot_product import check_dot_product
 from symode.gradients.verify.ends import check_ends
