@@ -21,6 +21,7 @@ _HOME = {
     "Gradient": "symode.gradients.value_and_grad",
     "ValueAndGrad": "symode.gradients.value_and_grad",
     "BacksolveAdjoint": "symode.gradients.methods",
+    "CheckpointedAdjoint": "symode.gradients.methods",
     "InterpolatingAdjoint": "symode.gradients.methods",
     "DiscreteAdjoint": "symode.gradients.methods",
     "ForwardSensitivity": "symode.gradients.methods",
@@ -56,6 +57,7 @@ _HOME = {
 __all__ = [
     "Affine",
     "BacksolveAdjoint",
+    "CheckpointedAdjoint",
     "Condition",
     "Data",
     "DataError",
@@ -109,6 +111,7 @@ if TYPE_CHECKING:
     )
     from symode.gradients.methods import (
         BacksolveAdjoint,
+        CheckpointedAdjoint,
         DiscreteAdjoint,
         ForwardSensitivity,
         InterpolatingAdjoint,

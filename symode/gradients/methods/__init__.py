@@ -5,6 +5,7 @@ from __future__ import annotations
 from symode.errors import OptionError
 from symode.gradients.methods.backsolve import BacksolveAdjoint
 from symode.gradients.methods.base import GradientMethod
+from symode.gradients.methods.checkpointed import CheckpointedAdjoint
 from symode.gradients.methods.discrete import DiscreteAdjoint
 from symode.gradients.methods.interpolating import InterpolatingAdjoint
 from symode.gradients.methods.sensitivity import ForwardSensitivity
@@ -16,6 +17,7 @@ METHODS: tuple[GradientMethod, ...] = (
     InterpolatingAdjoint(),
     BacksolveAdjoint(),
     ForwardSensitivity(),
+    CheckpointedAdjoint(),
 )
 
 
@@ -55,6 +57,7 @@ def get_gradient_method(method: str | GradientMethod) -> GradientMethod:
 __all__ = [
     "METHODS",
     "BacksolveAdjoint",
+    "CheckpointedAdjoint",
     "DiscreteAdjoint",
     "ForwardSensitivity",
     "GradientMethod",

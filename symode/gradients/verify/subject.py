@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from symode.errors import SymodeError
 from symode.gradients.methods import (
+    CheckpointedAdjoint,
     DiscreteAdjoint,
     ForwardSensitivity,
     GradientMethod,
@@ -28,7 +29,11 @@ TIGHTEST = 1e-12
 
 #: Methods that differentiate the steps of a solve, and so agree with their differences to rounding.
 #: Continuous adjoints, with steps of their own backwards, agree to the tolerance.
-STEP_DERIVATIVES: tuple[type, ...] = (DiscreteAdjoint, ForwardSensitivity)
+STEP_DERIVATIVES: tuple[type, ...] = (
+    DiscreteAdjoint,
+    CheckpointedAdjoint,
+    ForwardSensitivity,
+)
 
 
 @dataclass(frozen=True, eq=False)
