@@ -98,8 +98,10 @@ class _Writer:
         self.intrinsics: set[str] = set()
         self.polygammas: set[int] = set()
         self.work_size = 0
+        self.flags = ""
 
     def program(self, program: Program) -> None:
+        self.flags = "contract " if program.is_elimination else ""
         chunks = _chunks(program)
         name = symbol(program.name)
         pointers = (
@@ -127,6 +129,7 @@ class _Writer:
 
     def polygamma(self, n: int) -> None:
         """Write the function psi_n(x), called by the programs above."""
+        self.flags = ""
         program = make_program(f"polygamma_{n}", FIELD, polygamma_graph(n))
         self.lines.append(
             f"define internal double @{symbol(program.name)}(double %t) #1 noinline {{"
@@ -197,7 +200,7 @@ class _Writer:
     def _operation(self, i: int, op: str, args: Sequence[str], payload: Payload) -> None:
         x, emit = f"%x{i}", self.lines.append
         if op in INFIX:
-            emit(f"  {x} = {INFIX[op]} double {args[0]}, {args[1]}")
+            emit(f"  {x} = {INFIX[op]} {self.flags}double {args[0]}, {args[1]}")
         elif op == "neg":
             emit(f"  {x} = fneg double {args[0]}")
         elif op == "mul0":

@@ -14,6 +14,8 @@ from symode.symbolic.graph import BOOLEAN, LEAVES, Builder, Graph, Payload
 
 FIELD: Final = "field"
 PRODUCT: Final = "product"
+#: What the names of eliminations contain.
+ELIMINATION: Final = "lu_"
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,15 @@ class Program:
     args: tuple[tuple[int, ...], ...]
     payloads: tuple[Payload, ...]
     outputs: tuple[int, ...]
+
+    @property
+    def is_elimination(self) -> bool:
+        """Whether this is the factorization or a solve of a linear system.
+
+        These run in the order they were built, which interleaves independent chains, and may fuse
+        multiplications into additions: their result is checked by its residual.
+        """
+        return ELIMINATION in self.name
 
     @property
     def n_operations(self) -> int:
@@ -215,16 +226,30 @@ def _hoistable(b: Builder, roots: list[int]) -> list[int]:
     return sorted(i for i in used if b.ops[i] not in cheap | LEAVES)
 
 
+def _needed(b: Builder, outputs: tuple[int, ...]) -> tuple[int, ...]:
+    """Return all nodes below the outputs, in the order they were built."""
+    seen = set(outputs)
+    stack = list(outputs)
+    while stack:
+        for a in b.args[stack.pop()]:
+            if a not in seen:
+                seen.add(a)
+                stack.append(a)
+    return tuple(sorted(seen))
+
+
 def _program(
     b: Builder, name: str, signature: str, outputs: tuple[int, ...], slots: Mapping[int, int]
 ) -> Program:
     """Return the lines these outputs need, hoisted nodes turned into inputs.
 
-    In the order of a depth-first walk, which keeps a value close to its use.
+    In the order of a depth-first walk, which keeps a value close to its use. Eliminations keep the
+    order they were built in: a walk would string their chains end to end, and a solve of the
+    400-state Brusselator, bound by the latency of one chain, would take twice as long.
     """
     inner = Builder()
     new: dict[int, int] = {}
-    stack = list(reversed(outputs))
+    stack = list(reversed(_needed(b, outputs) if ELIMINATION in name else outputs))
     while stack:
         i = stack[-1]
         if i in new:

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 from symode.kernels import linear
 from symode.kernels.adjoint_erk import pull
+from symode.kernels.combine import add_stages
 from symode.kernels.dense import interpolant_weights
 from symode.kernels.jit import inline
 from symode.kernels.rosenbrock import call_second, evaluate_jacobian
 from symode.kernels.types import (
     LEFT,
     NEXT_OBS,
+    Floats,
     Gradient,
     LossTable,
     Observations,
@@ -43,7 +45,7 @@ def adjoint_rosenbrock(
     budget: int,
 ) -> int:
     """Carry lam from z_N back to z_0; count[LEFT] steps and count[NEXT_OBS] observations remain."""
-    n, m, nnz, count = system.n, system.m, system.pattern.rows.size, scratch.count
+    n, m, count = system.n, system.m, scratch.count
     lam, theta = gradient.lam, gradient.theta
     bar = scratch.k
     base, g = scratch.z, scratch.v
@@ -72,8 +74,6 @@ def adjoint_rosenbrock(
             count[NEXT_OBS] = o
         evaluate_jacobian(system, t, z, scratch)
         linear.factor(system, 1.0 / (h * method.gamma), -1.0, scratch)
-        for i in range(nnz + n):
-            g[i] = 0.0
         for i in range(n):
             base[i] += lam[i]
         for s in range(method.n_stages):
@@ -84,17 +84,9 @@ def adjoint_rosenbrock(
                 linear.solve(system, scratch, bar, s, 0, True)
             elif not linear.solve_checked(system, scratch, bar, s, 0, True):
                 return SINGULAR
-            for e in range(nnz):
-                g[e] += bar[s, system.pattern.rows[e]] * u[s, system.pattern.cols[e]]
-            w = h * method.d[s]
             for i in range(n):
-                g[nnz + i] += w * bar[s, i]
                 scratch.stage[i] = z[i]
-            for j in range(s):
-                w = method.a[s, j]
-                if w != 0.0:
-                    for i in range(n):
-                        scratch.stage[i] += w * u[j, i]
+            add_stages(method.a[s], 1.0, s, u, n, scratch.stage)
             moved = pull(system, t + method.c[s] * h, scratch.stage, 0, s, scratch, theta)
             if not moved:
                 continue
@@ -105,6 +97,7 @@ def adjoint_rosenbrock(
                 c = method.coupling[s, j] / h
                 for i in range(n):
                     bar[j, i] += w * scratch.out[i] + c * bar[s, i]
+        _collect(method, system, h, bar, u, g)
         call_second(system, t, z, scratch)
         for i in range(n):
             lam[i] = base[i] + scratch.out[i]
@@ -112,3 +105,27 @@ def adjoint_rosenbrock(
             theta[i] += scratch.out[n + i]
         count[LEFT] = step
     return PAUSED
+
+
+@inline
+def _collect(
+    method: Rosenbrock, system: System, h: float, mu: Floats, u: Floats, g: Floats
+) -> None:
+    """Write G on the pattern of J, then w, into g; four stages at a time, as `add_stages`."""
+    rows, cols, n_stages = system.pattern.rows, system.pattern.cols, method.n_stages
+    nnz = rows.size
+    for i in range(nnz + system.n):
+        g[i] = 0.0
+    s = 0
+    while s + 4 <= n_stages:
+        m0, m1, m2, m3 = mu[s], mu[s + 1], mu[s + 2], mu[s + 3]
+        u0, u1, u2, u3 = u[s], u[s + 1], u[s + 2], u[s + 3]
+        for e in range(nnz):
+            i, j = rows[e], cols[e]
+            g[e] += m0[i] * u0[j] + m1[i] * u1[j] + m2[i] * u2[j] + m3[i] * u3[j]
+        s += 4
+    while s < n_stages:
+        for e in range(nnz):
+            g[e] += mu[s, rows[e]] * u[s, cols[e]]
+        s += 1
+    add_stages(method.d, h, n_stages, mu, system.n, g[nnz:])

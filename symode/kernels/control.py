@@ -28,7 +28,16 @@ def _weighted_stages(method: Method, k: Floats, row: int, i: int) -> float:
     return total
 
 
-@by_type(0, {Erk: _weighted_stages, Rosenbrock: _weighted_stages})
+def _few_stages(method: Method, k: Floats, row: int, i: int) -> float:
+    # The estimate of a stiffly accurate method is one stage: the others are not even read.
+    total = 0.0
+    for s in range(method.n_stages):
+        if method.e[row, s] != 0.0:
+            total += method.e[row, s] * k[s, i]
+    return total
+
+
+@by_type(0, {Erk: _weighted_stages, Rosenbrock: _few_stages})
 def local_error(method: Method, k: Floats, row: int, i: int) -> float:
     """Return one component of an error estimate, in units of the stages' scale."""
     raise NotImplementedError

@@ -126,7 +126,9 @@ def _entry(address: int) -> int:
     )  # fmt: skip
     system = Field(
         _int(w), _int(w), _ints(w), _floats(w),
-        Pattern(_ints(w), _ints(w), _ints(w), _ints(w), _ints(w), _ints(w), _ints(w)),
+        Pattern(
+            _ints(w), _ints(w), _ints(w), _ints(w), _ints(w), _ints(w), _ints(w), _ints(w), _ints(w)
+        ),
     )  # fmt: skip
     control = Control(
         _float(w), _int(w), _float(w), _bool(w), _bool(w), _floats(w), _floats(w), _floats(w)

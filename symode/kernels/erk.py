@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+from symode.kernels.combine import SMALL
 from symode.kernels.jit import inline
 from symode.kernels.rhs import evaluate
 from symode.kernels.types import Erk, Floats, Scratch, System
-
-#: Number of states below which loops over stages go inside.
-SMALL = 8
 
 
 @inline

@@ -8,7 +8,7 @@ with partial pivoting, and stays so until the next factorization.
 
 from __future__ import annotations
 
-from symode.kernels import lu
+from symode.kernels import lu, sparse
 from symode.kernels.call import call_product
 from symode.kernels.jit import inline
 from symode.kernels.types import (
@@ -57,27 +57,14 @@ def factor(system: System, d: float, s: float, scratch: Scratch) -> bool:
 
 @inline
 def _factor_pattern(system: System, d: float, s: float, scratch: Scratch) -> None:
-    """Row by row: scatter, eliminate with the rows above, gather (Davis 2006, section 6.2)."""
-    pattern, values, row = system.pattern, scratch.factors, scratch.row
+    pattern, values = system.pattern, scratch.factors
     for at in range(values.size):
         values[at] = 0.0
     for i in range(system.n):
         values[pattern.diagonal[i]] = d
     for e in range(pattern.place.size):
         values[pattern.place[e]] += s * scratch.jac[e]
-    for i in range(system.n):
-        first, pivot, stop = pattern.start[i], pattern.diagonal[i], pattern.start[i + 1]
-        for at in range(first, stop):
-            row[pattern.column[at]] = values[at]
-        for at in range(first, pivot):
-            k = pattern.column[at]
-            w = row[k] * values[pattern.diagonal[k]]
-            row[k] = w
-            for other in range(pattern.diagonal[k] + 1, pattern.start[k + 1]):
-                row[pattern.column[other]] -= w * values[other]
-        for at in range(first, stop):
-            values[at] = row[pattern.column[at]]
-        values[pivot] = 1.0 / values[pivot]
+    sparse.factor(pattern, values, scratch.row, scratch.size)
 
 
 @inline
@@ -113,21 +100,9 @@ def solve(system: System, scratch: Scratch, x: Floats, r: int, c: int, transpose
     for i in range(n):
         y[i] = x[r, c + pattern.order[i]]
     if transposed:
-        for i in range(n):
-            y[i] *= values[pattern.diagonal[i]]
-            for at in range(pattern.diagonal[i] + 1, pattern.start[i + 1]):
-                y[pattern.column[at]] -= values[at] * y[i]
-        for i in range(n - 1, -1, -1):
-            for at in range(pattern.start[i], pattern.diagonal[i]):
-                y[pattern.column[at]] -= values[at] * y[i]
+        sparse.solve_transposed(pattern, values, y, scratch.size)
     else:
-        for i in range(n):
-            for at in range(pattern.start[i], pattern.diagonal[i]):
-                y[i] -= values[at] * y[pattern.column[at]]
-        for i in range(n - 1, -1, -1):
-            for at in range(pattern.diagonal[i] + 1, pattern.start[i + 1]):
-                y[i] -= values[at] * y[pattern.column[at]]
-            y[i] *= values[pattern.diagonal[i]]
+        sparse.solve(pattern, values, y, scratch.size)
     for i in range(n):
         x[r, c + pattern.order[i]] = y[i]
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from symode.kernels import linear
 from symode.kernels.call import call_field, call_product
+from symode.kernels.combine import add_stages
 from symode.kernels.dense import trajectory_at, trajectory_slope
 from symode.kernels.jit import by_type, inline
 from symode.kernels.rhs import evaluate, evaluate_field, push
@@ -246,26 +247,17 @@ def step_rosenbrock(
     for i in range(method.n_stages):
         for j in range(y.size):
             stage[j] = y[j]
-        for l in range(i):  # noqa: E741
-            w = method.a[i, l]
-            if w != 0.0:
-                for j in range(y.size):
-                    stage[j] += w * k[l, j]
+        add_stages(method.a[i], 1.0, i, k, y.size, stage)
         size = slope(system, t + method.c[i] * h, scratch, i)
-        for l in range(i):  # noqa: E741
-            w = method.coupling[i, l] / h
-            if w != 0.0:
-                for j in range(size):
-                    k[i, j] += w * k[l, j]
+        add_stages(method.coupling[i], 1.0 / h, i, k, size, k[i])
         w = h * method.d[i]
-        for j in range(size):
-            k[i, j] += w * scratch.new[j]
+        if w != 0.0:
+            for j in range(size):
+                k[i, j] += w * scratch.new[j]
         if not solve_stage(method, system, t, h, scratch, i):
             return False
     tangent_stages(method, system, t, h, scratch)
     for j in range(y.size):
-        total = y[j]
-        for i in range(method.n_stages):
-            total += method.b[i] * k[i, j]
-        scratch.new[j] = total
+        scratch.new[j] = y[j]
+    add_stages(method.b, 1.0, method.n_stages, k, y.size, scratch.new)
     return True

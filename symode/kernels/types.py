@@ -125,6 +125,8 @@ class Pattern(NamedTuple):
     column: Ints
     diagonal: Ints
     place: Ints
+    node: Ints
+    wide: Ints
 
 
 class Field(NamedTuple):

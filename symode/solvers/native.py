@@ -98,6 +98,8 @@ def native_pattern(field: Field | None) -> kt.Pattern:
         e.column,
         e.diagonal,
         e.place,
+        e.node,
+        e.wide,
     )
     return kt.Pattern(*(np.array(part, dtype=np.int64) for part in parts))
 

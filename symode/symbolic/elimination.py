@@ -7,13 +7,16 @@ once, when the model is compiled. The kernels check residuals and fall back on p
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from symode.symbolic.graph import Builder, Graph
 
 #: Operations of one factorization up to which straight-line code beats loops over the pattern.
-STRAIGHT_LINE = 5000
+STRAIGHT_LINE = 10_000
+#: Pivots that reach the same columns from which loops run over contiguous pieces.
+WIDE = 4
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,11 @@ class Elimination:
         Place of each pivot.
     place
         Place of each entry of J among the values of L + U.
+    node
+        ``node[k]`` is the end of the node that holds pivot k: the pivots from k up to there have
+        rows of U that reach the same columns, apart from their own.
+    wide
+        Place in each row from which on the entries of L stand in runs of contiguous columns.
     """
 
     order: tuple[int, ...]
@@ -38,6 +46,8 @@ class Elimination:
     column: tuple[int, ...]
     diagonal: tuple[int, ...]
     place: tuple[int, ...]
+    node: tuple[int, ...]
+    wide: tuple[int, ...]
 
     @property
     def n_operations(self) -> int:
@@ -54,25 +64,27 @@ def eliminate(rows: Sequence[int], cols: Sequence[int], n: int) -> Elimination:
     """Return the elimination of ``I + J`` for J on this pattern, by minimum degree.
 
     The pattern is made symmetric, which holds for the order of elimination what a row exchange
-    would undo. Ties go to the lower index, so that the result is the same in every process.
+    would undo. Ties go to the index whose neighbourhood has been left alone longest, then to the
+    lower one: a chain is eliminated from both its ends in turn, which halves the longest run of
+    operations that wait for each other, and the result is the same in every process.
 
     Examples
     --------
     >>> arrow = eliminate([0, 0, 0, 1, 2], [0, 1, 2, 0, 0], 3)
-    >>> arrow.order  # the hub comes last but one: no fill
-    (1, 0, 2)
+    >>> arrow.order  # the hub comes last: no fill
+    (1, 2, 0)
     """
     neighbours: list[set[int]] = [set() for _ in range(n)]
     for i, j in zip(rows, cols, strict=True):
         if i != j:
             neighbours[i].add(j)
             neighbours[j].add(i)
-    order, above = _minimum_degree(neighbours)
+    order, later = _minimum_degree(neighbours)
+    if sum((len(above) + 1) * len(above) for above in later) > STRAIGHT_LINE:
+        order, later = _postordered(order, later)
     position = [0] * n
     for k, i in enumerate(order):
         position[i] = k
-    # above[k]: elimination positions after k that row and column k reach.
-    later = [sorted(position[j] for j in above[i]) for i in order]
     rows_of: list[list[int]] = [[] for _ in range(n)]
     for k in range(n):
         for j in later[k]:
@@ -86,38 +98,89 @@ def eliminate(rows: Sequence[int], cols: Sequence[int], n: int) -> Elimination:
         start.append(len(column))
     lookup = [{column[at]: at for at in range(start[k], start[k + 1])} for k in range(n)]
     place = [lookup[position[i]][position[j]] for i, j in zip(rows, cols, strict=True)]
-    return Elimination(tuple(order), tuple(start), tuple(column), tuple(diagonal), tuple(place))
+    node = _nodes(later)
+    wide = _wide(start, column, diagonal, node)
+    parts = (order, start, column, diagonal, place, node, wide)
+    return Elimination(*(tuple(part) for part in parts))
 
 
-def _minimum_degree(neighbours: list[set[int]]) -> tuple[list[int], list[set[int]]]:
-    """Return the order, and for each index the neighbours it has when it is eliminated."""
-    import heapq
-
+def _minimum_degree(neighbours: list[set[int]]) -> tuple[list[int], list[list[int]]]:
+    """Return the order, and for each pivot those after it that its row and column reach."""
     n = len(neighbours)
-    heap = [(len(neighbours[i]), i) for i in range(n)]
+    touched = [0] * n
+    heap = [(len(neighbours[i]), 0, i) for i in range(n)]
     heapq.heapify(heap)
-    done = [False] * n
     order: list[int] = []
-    above: list[set[int]] = [set() for _ in range(n)]
     while heap:
-        degree, i = heapq.heappop(heap)
-        if done[i] or degree != len(neighbours[i]):
+        degree, since, i = heapq.heappop(heap)
+        if degree != len(neighbours[i]) or since != touched[i]:
             continue
-        done[i] = True
         order.append(i)
+        touched[i] = -1
         clique = neighbours[i]
-        above[i] = clique
         for j in clique:
             neighbours[j] |= clique
             neighbours[j] -= {i, j}
-            heapq.heappush(heap, (len(neighbours[j]), j))
-    return order, above
+            touched[j] = len(order)
+            heapq.heappush(heap, (len(neighbours[j]), touched[j], j))
+    position = [0] * n
+    for k, i in enumerate(order):
+        position[i] = k
+    return order, [sorted(position[j] for j in neighbours[i]) for i in order]
+
+
+def _postordered(order: list[int], later: list[list[int]]) -> tuple[list[int], list[list[int]]]:
+    """Return an equivalent order, with the pivots of a node next to each other.
+
+    Pivots form a tree, each below the first one that its row reaches; any order in which children
+    come before their parents has the same fill.
+    """
+    n = len(order)
+    children: list[list[int]] = [[] for _ in range(n + 1)]
+    for k, reached in enumerate(later):
+        children[reached[0] if reached else n].append(k)
+    walk: list[int] = []
+    stack = [n]
+    while stack:
+        k = stack.pop()
+        walk.append(k)
+        # The child that reaches farthest comes last, next to its parent.
+        stack += sorted(children[k], key=lambda child: len(later[child]))
+    walk = walk[:0:-1]
+    position = [0] * n
+    for new, k in enumerate(walk):
+        position[k] = new
+    return [order[k] for k in walk], [sorted(position[j] for j in later[k]) for k in walk]
+
+
+def _nodes(later: list[list[int]]) -> list[int]:
+    """Return the end of the node of each pivot."""
+    n = len(later)
+    end = list(range(1, n + 1))
+    for k in range(n - 2, -1, -1):
+        if later[k][:1] == [k + 1] and len(later[k]) == len(later[k + 1]) + 1:
+            end[k] = end[k + 1]
+    return end
+
+
+def _wide(
+    start: Sequence[int], column: Sequence[int], diagonal: Sequence[int], node: Sequence[int]
+) -> list[int]:
+    """Return for each row the place of its first entry in a node of at least WIDE pivots."""
+    found = []
+    for i, pivot in enumerate(diagonal):
+        at = start[i]
+        while at < pivot and min(node[column[at]], i) - column[at] < WIDE:
+            at += 1
+        found.append(at)
+    return found
 
 
 def derive_factor(elimination: Elimination) -> Graph:
-    r"""Return L and U of :math:`d I + s J` (pivots inverted), in the places of the elimination.
+    r"""Return L, :math:`D^{-1}` and U with :math:`L D U = d I + s J`, in the places of L + U.
 
-    Inputs: z = (d, s), v = the entries of J.
+    L and U have unit diagonals, so that the chains of a solve hold no operation but one
+    multiplication and subtraction. Inputs: z = (d, s), v = the entries of J.
     """
     b = Builder()
     d, s = b.input("z", 0), b.input("z", 1)
@@ -131,11 +194,13 @@ def derive_factor(elimination: Elimination) -> Graph:
         row = {column[at]: at for at in range(start[i], start[i + 1])}
         for at in range(start[i], diagonal[i]):
             k = column[at]
-            values[at] = b.mul(values[at], values[diagonal[k]])
             for other in range(diagonal[k] + 1, start[k + 1]):
                 target = row[column[other]]
                 values[target] = b.sub(values[target], b.mul(values[at], values[other]))
+            values[at] = b.mul(values[at], values[diagonal[k]])
         values[diagonal[i]] = b.div(b.const(1), values[diagonal[i]])
+        for at in range(diagonal[i] + 1, start[i + 1]):
+            values[at] = b.mul(values[at], values[diagonal[i]])
     return b.freeze(values)
 
 
@@ -149,9 +214,9 @@ def derive_solve(elimination: Elimination) -> Graph:
         for at in range(start[i], diagonal[i]):
             x[i] = b.sub(x[i], b.mul(lu[at], x[column[at]]))
     for i in reversed(range(n)):
-        for at in range(diagonal[i] + 1, start[i + 1]):
-            x[i] = b.sub(x[i], b.mul(lu[at], x[column[at]]))
         x[i] = b.mul(x[i], lu[diagonal[i]])
+        for at in reversed(range(diagonal[i] + 1, start[i + 1])):
+            x[i] = b.sub(x[i], b.mul(lu[at], x[column[at]]))
     return _reordered(b, elimination, x)
 
 
@@ -162,9 +227,10 @@ def derive_solve_transposed(elimination: Elimination) -> Graph:
     start, column, diagonal = elimination.start, elimination.column, elimination.diagonal
     n = len(x)
     for i in range(n):
-        x[i] = b.mul(x[i], lu[diagonal[i]])
         for at in range(diagonal[i] + 1, start[i + 1]):
             x[column[at]] = b.sub(x[column[at]], b.mul(lu[at], x[i]))
+    for i in reversed(range(n)):
+        x[i] = b.mul(x[i], lu[diagonal[i]])
     for i in reversed(range(n)):
         for at in range(start[i], diagonal[i]):
             x[column[at]] = b.sub(x[column[at]], b.mul(lu[at], x[i]))

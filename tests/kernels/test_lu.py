@@ -11,6 +11,7 @@ from symode.kernels import linear, lu
 from symode.kernels import types as kt
 from symode.kernels.jit import OPTIONS
 from symode.solvers import native
+from symode.symbolic import derive, elimination
 
 rng = np.random.default_rng(0)
 
@@ -134,6 +135,65 @@ def test_factors_on_the_pattern_solve_as_numpy_does(n, straight, transposed):
             assert scratch.count[kt.PIVOTED] == 0
             expected = np.linalg.solve(w.T if transposed else w, rhs)
             assert np.allclose(x[1, 3:], expected, rtol=1e-11, atol=1e-13)
+
+
+def grid(k: int, seed: int = 2) -> np.ndarray:
+    """Return random entries on the pattern of two species that diffuse on a k x k grid."""
+    r = np.random.default_rng(seed)
+    line = np.eye(k) + np.eye(k, k=1) + np.eye(k, k=-1)
+    plane = np.kron(line, np.eye(k)) + np.kron(np.eye(k), line) > 0
+    return r.normal(size=(2 * k * k, 2 * k * k)) * np.kron(plane, np.ones((2, 2)))
+
+
+def cliques(sizes: list[int], seed: int = 4) -> np.ndarray:
+    """Return full blocks, each sharing one index with the next."""
+    r = np.random.default_rng(seed)
+    n = sum(sizes) - len(sizes) + 1
+    a, at = np.zeros((n, n)), 0
+    for size in sizes:
+        a[at : at + size, at : at + size] = r.normal(size=(size, size))
+        at += size - 1
+    return a
+
+
+# Wide nodes: one clique of every width around the unrolling, wide ones below a wider one, a grid.
+WIDE = {f"dense {n}": cliques([n]) for n in (3, 4, 5, 6, 7, 8, 9, 23)}
+WIDE |= {"cliques": cliques([9, 4, 12, 5, 7]), "grid": grid(5), "hub": sparse(40, seed=7)}
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_loops_over_wide_nodes_solve_as_numpy_does(name, monkeypatch):
+    monkeypatch.setattr(elimination, "STRAIGHT_LINE", 0)
+    monkeypatch.setattr(derive, "STRAIGHT_LINE", 0)
+    a = WIDE[name]
+    n = a.shape[0]
+    system, scratch, _owner = prepared(a, straight=True)
+    assert system.address[kt.LU_FACTOR] == 0
+    w = 30.0 * np.eye(n) - a
+    for transposed in (False, True):
+        x = rng.normal(size=(1, n))
+        rhs = x[0].copy()
+        assert factor_and_solve(system, scratch, 30.0, -1.0, x, 0, 0, transposed, False)
+        expected = np.linalg.solve(w.T if transposed else w, rhs)
+        assert np.allclose(x[0], expected, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["cliques", "grid", "hub"])
+def test_an_order_by_nodes_has_the_same_fill_and_wider_nodes(name, monkeypatch):
+    rows, cols = (part.tolist() for part in np.nonzero(WIDE[name]))
+    n = WIDE[name].shape[0]
+    monkeypatch.setattr(elimination, "STRAIGHT_LINE", 10**9)
+    plain = elimination.eliminate(rows, cols, n)
+    monkeypatch.setattr(elimination, "STRAIGHT_LINE", 0)
+    nodes = elimination.eliminate(rows, cols, n)
+    assert nodes.n_operations == plain.n_operations
+    assert len(nodes.column) == len(plain.column)
+    assert len(set(nodes.node)) <= len(set(plain.node))
+    assert max(end - k for k, end in enumerate(nodes.node)) >= 6
+    # The pivots of a node reach the same columns beyond it.
+    for k, end in enumerate(nodes.node):
+        beyond = [c for c in nodes.column[nodes.diagonal[k] : nodes.start[k + 1]] if c >= end]
+        assert beyond == list(nodes.column[nodes.diagonal[end - 1] + 1 : nodes.start[end]])
 
 
 @pytest.mark.parametrize("transposed", [False, True], ids=["plain", "transposed"])
