@@ -52,6 +52,7 @@ _HOME = {
     "FitError": "symode.errors",
     "DriftError": "symode.errors",
     "ModelError": "symode.errors",
+    "StoreError": "symode.errors",
 }
 
 __all__ = [
@@ -89,6 +90,7 @@ __all__ = [
     "Softplus",
     "Solution",
     "SolverError",
+    "StoreError",
     "StudentT",
     "SymodeError",
     "UniformPrior",
@@ -107,6 +109,7 @@ if TYPE_CHECKING:
         GradientError,
         ModelError,
         SolverError,
+        StoreError,
         SymodeError,
     )
     from symode.gradients.methods import (

@@ -93,3 +93,7 @@ class UnsupportedCombinationError(OptionError):
 
 class FitError(SymodeError, RuntimeError):
     """No search of a fit came to a result; the message says why the first one failed."""
+
+
+class StoreError(SymodeError, RuntimeError):
+    """A file of stored results cannot be used; the message says why, and what can be done."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 
 from symode.equations.values import Named
 from symode.errors import FitError, OptionError
+from symode.problems.campaign import Campaign
+from symode.problems.executors import check_workers
 from symode.problems.intervals import Intervals, intervals
 from symode.problems.optimizers import choose_optimizer
 from symode.problems.problem import Problem
-from symode.problems.search import run_start
 from symode.problems.starts import Start, starting_points
+from symode.problems.store import FitStore
+from symode.problems.summary import summary_lines
 from symode.solvers.methods import did_you_mean
 from symode.solvers.options import NAMES
 
@@ -153,11 +156,11 @@ class Fit:
 
     def summary(self) -> str:
         """Return how the searches went, in a few lines of text."""
-        return "\n".join(_summary(self))
+        return "\n".join(summary_lines(self))
 
     def __repr__(self) -> str:
         """Return how the searches went, and the best estimates."""
-        lines = list(_summary(self))
+        lines = list(summary_lines(self))
         if self.starts[0].status != "failed":
             lines += [f"  {n} = {self.theta[n]:.6g}" for n in self.problem.space.names]
         return "\n".join(lines)
@@ -170,6 +173,11 @@ def fit(
     seed: int | None = None,
     optimizer: str = "auto",
     max_iterations: int = 1000,
+    sampling: str = "latin",
+    screen: float | None = None,
+    workers: int | None = None,
+    executor: Executor | None = None,
+    store: Any = None,
     progress: bool | None = None,
     **options: Any,
 ) -> Fit:
@@ -180,16 +188,32 @@ def fit(
     problem
         Model, data, noise, bounds and scales.
     starts
-        How many searches, from a Latin hypercube within the bounds on the scale; or the points to
+        How many searches, from points spread over the bounds on the scale; or the points to
         begin at, each a mapping {parameter: value} or all parameters in order.
     seed
         Of the starting points; drawn and reported when not given.
     optimizer
         ``"least_squares"`` (trust region, exact Jacobian of the residuals), for a sigma that is
-        fixed; ``"l-bfgs-b"`` (exact gradient of the negative log-likelihood), for any. ``"auto"``
-        takes the first where it can. Both end with Fisher-scoring steps.
+        fixed; ``"l-bfgs-b"`` (exact gradient of the negative log-likelihood), ``"trust-constr"``
+        (gradient and Fisher information) and ``"fides"`` (the same, by the package of that name),
+        for any. ``"auto"`` takes the first where it can, else the second. All end with
+        Fisher-scoring steps.
     max_iterations
         Of each search.
+    sampling
+        ``"latin"`` (Latin hypercube) or ``"sobol"``: how starting points are spread.
+    screen
+        Share of the searches that go on after 15 iterations, the best ones; the others are given
+        up, and say so. All go on by default.
+    workers
+        Processes that run searches side by side; 1 runs them here. By default they are started
+        when the searches promise to take more than 10 s. Results do not depend on it.
+    executor
+        Runs the searches instead: any `concurrent.futures.Executor`, such as
+        ``distributed.Client(...).get_executor()`` for a cluster.
+    store
+        Path of a file that receives each search as it ends. Where it exists the fit goes on from
+        it: what is in it is not done again.
     progress
         Show a bar on stderr; by default where stderr is a terminal. Needs tqdm, and does without
         it.
@@ -206,6 +230,8 @@ def fit(
     ------
     OptionError
         For options that do not exist, and starting points that cannot be drawn.
+    StoreError
+        When the file belongs to another fit.
 
     Examples
     --------
@@ -225,83 +251,43 @@ def fit(
         )
     _refuse(options)
     chosen = choose_optimizer(problem, optimizer)
-    if seed is not None and not (isinstance(seed, int | np.integer) and seed >= 0):
-        raise OptionError(f"seed must be a whole number, 0 or more; got {seed!r}.")
+    workers = check_workers(workers, executor)
+    _check(seed, screen, max_iterations)
     if seed is None:
-        seed = int(np.random.SeedSequence().generate_state(1)[0])
-    points = starting_points(problem, starts, seed)
+        known = None if store is None else FitStore.settings_of(store)
+        seed = (
+            int(np.random.SeedSequence().generate_state(1)[0]) if known is None else known["seed"]
+        )
+    points = starting_points(problem, starts, seed, sampling)
+    campaign = Campaign(
+        problem, points, seed, chosen, max_iterations, screen, workers, executor, store, progress
+    )
     begun = time.perf_counter()
-    done: list[Start] = []
-    try:
-        for index, x0 in enumerate(_with_progress(points, progress)):
-            done.append(run_start(problem, index, x0, chosen, max_iterations))
-    except KeyboardInterrupt:
-        if not done:
-            raise
+    done = campaign.run()
     # Failed searches have the value infinity, so they come last, in order.
     done.sort(key=lambda start: (start.value, start.index))
     return Fit(problem, tuple(done), chosen, seed, len(points), time.perf_counter() - begun)
 
 
+def _check(seed: Any, screen: Any, max_iterations: Any) -> None:
+    if seed is not None and not (isinstance(seed, int | np.integer) and seed >= 0):
+        raise OptionError(f"seed must be a whole number, 0 or more; got {seed!r}.")
+    if screen is not None and not (isinstance(screen, int | float) and 0 < screen <= 1):
+        raise OptionError(f"screen must be a share above 0 and up to 1; got {screen!r}.")
+    if not (isinstance(max_iterations, int | np.integer) and max_iterations > 0):
+        raise OptionError(f"max_iterations must be 1 or more; got {max_iterations!r}.")
+
+
 def _refuse(options: Iterable[str]) -> None:
     """Raise for options that fit does not have, saying where they belong."""
-    known = ("starts", "seed", "optimizer", "max_iterations", "progress")
+    known = ("starts", "seed", "optimizer", "max_iterations", "sampling", "screen", "workers",
+             "executor", "store", "progress")  # fmt: skip
+    of_problem = (*NAMES, "bounds", "scale", "fixed", "t0", "method", "conditions", "parameters",
+                  "local", "priors", "noise")  # fmt: skip
     for name in options:
-        if name in (*NAMES, "bounds", "scale", "fixed", "t0", "method"):
+        if name in of_problem:
             raise OptionError(f"{name}= belongs to the problem: symode.Problem(..., {name}=...).")
         raise OptionError(
             f"fit() has no option {name}{did_you_mean(name, known)}. Its options are "
             f"{', '.join(known)}; those of the solver belong to symode.Problem(...)."
         )
-
-
-def _with_progress(points: Sequence[Floats], progress: bool | None) -> Iterator[Floats]:
-    show = sys.stderr.isatty() if progress is None else progress
-    if show:
-        try:
-            from tqdm import tqdm
-        except ImportError:
-            show = False
-    if not show:
-        yield from points
-        return
-    with tqdm(total=len(points), desc="starts", file=sys.stderr) as bar:
-        for point in points:
-            yield point
-            bar.update()
-
-
-def _summary(result: Fit) -> Iterator[str]:
-    problem, starts = result.problem, result.starts
-    values = ", ".join(f"{s.values.size} of {s.name}" for s in problem.series)
-    yield (
-        f"Fit of {problem.size} parameters to {problem.n_values} values ({values}) by "
-        f"{result.optimizer}, seed {result.seed}, {result.seconds:.2g} s"
-    )
-    if result.interrupted:
-        yield f"  interrupted: {len(starts)} of {result.requested} starts were run"
-    failed = [start for start in starts if start.status == "failed"]
-    if len(failed) == len(starts):
-        yield f"  all {len(starts)} starts failed, the first one so: {failed[0].message}"
-        return
-    best = result.best
-    ended = [start for start in starts if start.status != "failed"]
-    yield f"  best negative log-likelihood {best.value:.8g}, {best.status}"
-    yield (
-        f"  {result.n_best} of {len(starts)} starts ended there, {len(ended) - result.n_best} "
-        f"elsewhere, {len(failed)} failed"
-    )
-    largest = float(np.max(np.abs(np.asarray(best.gradient))))
-    yield (
-        f"  largest slope {largest:.1e} on the scale of the search; "
-        f"a Newton step would gain {best.decrement:.1e}"
-    )
-    if best.status != "converged":
-        yield f"  NOT CONVERGED: {best.message}"
-    if best.at_bound:
-        held = ", ".join(f"{name} ({side})" for name, side in best.at_bound.items())
-        yield f"  at a bound: {held}: widen bounds= if that is not meant"
-    if result.n_best == 1 and len(ended) > 1:
-        yield "  only one start ended there: more starts may find a better fit"
-    if failed:
-        yield f"  first failure (start {failed[0].index}): {failed[0].message}"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from symode.errors import GradientError, OptionError, SolverError
+from symode.errors import GradientError, MissingExtraError, OptionError, SolverError
 from symode.problems.problem import Problem
 from symode.problems.scores import Scores
 
@@ -147,8 +147,83 @@ def least_squares(counter: Counter, x0: Floats, max_iterations: int) -> str:
     return str(result.message)
 
 
+def trust_constr(counter: Counter, x0: Floats, max_iterations: int) -> str:
+    """Search in a trust region with the Fisher information as curvature."""
+    from scipy.optimize import Bounds, minimize
+
+    space = counter.problem.space
+    known = _Remembered(counter)
+    with warnings.catch_warnings():
+        # It warns of every step on which the gradient did not change, such as one against a wall.
+        warnings.simplefilter("ignore", UserWarning)
+        result = minimize(
+            lambda x: known(x)[0],
+            x0,
+            jac=lambda x: known(x)[1],
+            hess=lambda x: known(x)[2],
+            method="trust-constr",
+            bounds=Bounds(space.lower, space.upper, keep_feasible=True),
+            options={"maxiter": max_iterations, "xtol": 1e-10, "gtol": 1e-8},
+        )
+    return str(result.message)
+
+
+def fides(counter: Counter, x0: Floats, max_iterations: int) -> str:
+    """Search with the reflective trust-region method of the package fides."""
+    try:
+        import fides as package
+    except ImportError as error:
+        raise MissingExtraError(
+            "optimizer='fides' needs the package fides: install the extra, "
+            "symode-adjoint[optimizers]."
+        ) from error
+    import logging
+
+    space = counter.problem.space
+    known = _Remembered(counter)
+    options = {"maxiter": max_iterations, "fatol": 1e-10, "frtol": 0.0, "xtol": 1e-10}
+    # fides' steps end on the bounds from inside; a start on one is moved in by a rounding.
+    room = 1e-9 * np.where(np.isfinite(space.widths), space.widths, 0.0)
+    search = package.Optimizer(
+        lambda x: known(x), ub=space.upper, lb=space.lower, verbose=logging.ERROR, options=options
+    )
+    search.minimize(np.clip(x0, space.lower + room, space.upper - room))
+    return f"fides: {search.exitflag.name}"
+
+
+class _Remembered:
+    """Value, gradient and Fisher information at the last point; walls where the solve fails."""
+
+    def __init__(self, counter: Counter) -> None:
+        self.counter = counter
+        self.key = b""
+        self.found: tuple[float, Floats, Floats] | None = None
+
+    def __call__(self, x: Floats) -> tuple[float, Floats, Floats]:
+        key = np.asarray(x).tobytes()
+        if self.found is None or key != self.key:
+            self.found, self.key = self._compute(np.asarray(x, dtype=float)), key
+        return self.found
+
+    def _compute(self, x: Floats) -> tuple[float, Floats, Floats]:
+        try:
+            scores = self.counter.scores(x)
+        except (SolverError, GradientError):
+            if self.found is None:
+                raise
+            value, gradient, information = self.found
+            return value + max(1.0, abs(value)), np.zeros_like(gradient), information
+        root = scores.information_root
+        return scores.value, scores.gradient, root.T @ root
+
+
 #: Searches by name.
-OPTIMIZERS: dict[str, Optimizer] = {"l-bfgs-b": l_bfgs_b, "least_squares": least_squares}
+OPTIMIZERS: dict[str, Optimizer] = {
+    "l-bfgs-b": l_bfgs_b,
+    "least_squares": least_squares,
+    "trust-constr": trust_constr,
+    "fides": fides,
+}
 
 
 def choose_optimizer(problem: Problem, name: str) -> str:

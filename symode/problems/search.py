@@ -62,6 +62,36 @@ def run_start(
     )
 
 
+def screen_start(
+    problem: Problem, index: int, x0: Floats, optimizer: str, iterations: int
+) -> Start:
+    """Search for a few iterations only; return where that led, without a verdict."""
+    begun, x = time.perf_counter(), problem.space.inside(x0)
+    search, judge = Counter(problem.relaxed), Counter(problem)
+    ending: Ending | None = None
+    with one_blas_thread():
+        try:
+            message = OPTIMIZERS[optimizer](search, x, iterations)
+        except (SymodeError, ArithmeticError, ValueError, np.linalg.LinAlgError) as error:
+            message = str(error)
+        try:
+            if search.best is not None:
+                scores = judge.scores(search.best[1])
+                ending = Ending(search.best[1], scores.value, scores, np.inf)
+        except SymodeError as error:
+            message = str(error)
+    return _record(
+        problem,
+        index,
+        x0,
+        ending,
+        message,
+        evaluations=search.evaluations + judge.evaluations,
+        lost=search.lost + judge.lost,
+        seconds=time.perf_counter() - begun,
+    )
+
+
 def _record(
     problem: Problem, index: int, x0: Floats, ending: Ending | None, message: str, **costs: float
 ) -> Start:

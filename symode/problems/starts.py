@@ -80,7 +80,9 @@ class Start:
         return f"nll = {self.value:.6g} (start {self.index}, {self.status}): {self.theta!r}"
 
 
-def starting_points(problem: Problem, starts: Any, seed: int) -> list[Floats]:
+def starting_points(
+    problem: Problem, starts: Any, seed: int, sampling: str = "latin"
+) -> list[Floats]:
     """Return points on the scale: sampled for a number, else those that are given.
 
     Parameters
@@ -102,7 +104,7 @@ def starting_points(problem: Problem, starts: Any, seed: int) -> list[Floats]:
     if isinstance(starts, int | np.integer) and not isinstance(starts, bool):
         if starts < 1:
             raise OptionError(f"starts must be at least 1; got {starts}.")
-        return list(latin_hypercube(problem.space, int(starts), seed))
+        return list(SAMPLINGS[_known(sampling)](problem.space, int(starts), seed))
     if isinstance(starts, Mapping):
         starts = [starts]
     elif isinstance(starts, Iterable) and not isinstance(starts, str):
@@ -125,11 +127,39 @@ def latin_hypercube(space: ParameterSpace, count: int, seed: int) -> Floats:
     """
     from scipy.stats import qmc
 
+    _check_finite(space)
+    unit = qmc.LatinHypercube(d=space.size, rng=np.random.default_rng(seed)).random(count)
+    return np.asarray(space.lower + unit * space.widths)
+
+
+def sobol(space: ParameterSpace, count: int, seed: int) -> Floats:
+    """Return scrambled Sobol points over the bounds on the scale. Shape ``(count, p)``.
+
+    The first points of a longer sequence are those of a shorter one: starts can be added.
+    """
+    from scipy.stats import qmc
+
+    _check_finite(space)
+    # Drawn in powers of two, for which the sequence is balanced.
+    power = int(np.ceil(np.log2(max(count, 1))))
+    unit = qmc.Sobol(d=space.size, rng=np.random.default_rng(seed)).random_base2(power)[:count]
+    return np.asarray(space.lower + unit * space.widths)
+
+
+#: Ways to spread starting points, by name.
+SAMPLINGS = {"latin": latin_hypercube, "sobol": sobol}
+
+
+def _known(sampling: Any) -> str:
+    if sampling not in SAMPLINGS:
+        raise OptionError(f"sampling must be one of {', '.join(SAMPLINGS)}; got {sampling!r}.")
+    return str(sampling)
+
+
+def _check_finite(space: ParameterSpace) -> None:
     endless = [n for n, w in zip(space.names, space.widths, strict=True) if not np.isfinite(w)]
     if endless:
         raise OptionError(
             f"{', '.join(endless)}: no finite bounds, so no starting points can be drawn. Give "
             "bounds=, or pass starts= as points."
         )
-    unit = qmc.LatinHypercube(d=space.size, rng=np.random.default_rng(seed)).random(count)
-    return np.asarray(space.lower + unit * space.widths)

@@ -8,7 +8,7 @@ import sympy as sp
 
 import symode
 from symode.errors import FitError, OptionError, ParameterError
-from symode.problems import fit as fit_module
+from symode.problems import campaign
 from symode.problems.threads import one_blas_thread
 
 X, A, B, K, X0, S = sp.symbols("x a b k x0 s", positive=True)
@@ -169,7 +169,7 @@ def test_a_value_the_noise_cannot_explain_ends_as_a_reason() -> None:
 
 
 def test_ctrl_c_returns_what_is_done(monkeypatch) -> None:
-    run, calls = fit_module.run_start, []
+    run, calls = campaign.run_start, []
 
     def interrupted(*arguments):
         calls.append(arguments)
@@ -177,7 +177,7 @@ def test_ctrl_c_returns_what_is_done(monkeypatch) -> None:
             raise KeyboardInterrupt
         return run(*arguments)
 
-    monkeypatch.setattr(fit_module, "run_start", interrupted)
+    monkeypatch.setattr(campaign, "run_start", interrupted)
     result = symode.fit(line(symode.Normal(S), scale="log10"), starts=5, seed=0)
     assert len(result.starts) == 2
     assert result.interrupted
