@@ -89,7 +89,7 @@ class LaplacePrior:
     Examples
     --------
     >>> round(LaplacePrior(0.0, 1.0, on="log10").terms(10.0)[0], 4)
-    3.9962
+    4.8298
     """
 
     mean: float

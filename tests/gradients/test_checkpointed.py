@@ -1,4 +1,4 @@
-"""CheckpointedAdjoint: the numbers of DiscreteAdjoint, memory and repetition within their bounds."""
+"""CheckpointedAdjoint: the numbers of DiscreteAdjoint, memory and repetition in their bounds."""
 
 import itertools
 import tracemalloc
