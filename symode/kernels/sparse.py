@@ -48,7 +48,7 @@ def factor(pattern: Pattern, values: Floats, row: Floats, sums: Floats) -> None:
             values[at] = row[column[at]] * inverse
 
 
-@_reordered  # type: ignore[untyped-decorator]
+@_reordered
 def _eliminate(
     pattern: Pattern, values: Floats, row: Floats, sums: Floats, first: int, end: int
 ) -> None:
@@ -108,7 +108,7 @@ def _eliminate(
         row[pattern.column[o + q]] -= total[q]
 
 
-@_reordered  # type: ignore[untyped-decorator]
+@_reordered
 def _product(values: Floats, y: Floats) -> float:
     """Return the scalar product of two contiguous pieces."""
     total = 0.0
@@ -117,7 +117,7 @@ def _product(values: Floats, y: Floats) -> float:
     return total
 
 
-@_reordered  # type: ignore[untyped-decorator]
+@_reordered
 def _gathered(values: Floats, column: Ints, first: int, stop: int, y: Floats) -> float:
     """Return the scalar product of values with the entries of y in their columns."""
     total = 0.0
