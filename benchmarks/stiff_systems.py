@@ -324,7 +324,10 @@ class Modal(Structure):
             rate = 10.0 ** rng.uniform(-2, 6) / duration
             values = {
                 "decay": (rate,), "spiral": (rate, rng.uniform(-15, 15) / duration),
-                "forced": (rate, rate * rng.uniform(0.2, 2), rng.uniform(0.5, 12) / duration, rng.uniform(0, 6)),
+                "forced": (
+                    rate, rate * rng.uniform(0.2, 2), rng.uniform(0.5, 12) / duration,
+                    rng.uniform(0, 6),
+                ),
                 "bernoulli": (rate, rate * 10.0 ** rng.uniform(-2, 1)), "logistic": (rate,),
             }.get(name)  # fmt: skip
             if name == "decay" and self.family == "linear" and rng.random() < 0.2:
@@ -361,7 +364,9 @@ class Modal(Structure):
             u = self.sign * t0
             z0 = self.v @ e
             if self.curved:
-                z0 = z0 + [p[f"g{i}"] * math.sin(p[f"w{i}"] * u + p[f"h{i}"]) for i in range(self.n)]
+                z0 = z0 + [
+                    p[f"g{i}"] * math.sin(p[f"w{i}"] * u + p[f"h{i}"]) for i in range(self.n)
+                ]
         span = (t0, t0 + self.sign * duration)
         rtol = 10.0 ** rng.uniform(-9, -4)
         return StiffCase(
@@ -412,7 +417,9 @@ class Numerical(Structure):
         rows = [self.sign * e for e in self.rhs.values()]
         self.model = symode.Model(dict(zip(states, rows, strict=True)), parameters=self.parameters)
         f = sp.lambdify((states, self.parameters), rows, "math")
-        jac = sp.lambdify((states, self.parameters), sp.Matrix(rows).jacobian(states).tolist(), "math")
+        jac = sp.lambdify(
+            (states, self.parameters), sp.Matrix(rows).jacobian(states).tolist(), "math"
+        )
         self.f, self.jac = f, jac
 
     def solve(self, theta, z, t0, t1, rtol, case):
@@ -520,9 +527,18 @@ def _oscillator(rng: np.random.Generator) -> Numerical:
         parameters = (a, b, eps)
 
         def values(rng):
-            theta = [77.27 * rng.uniform(0.7, 1.3), 8.375e-6 * rng.uniform(0.5, 2), rng.uniform(0.1, 0.3)]
+            theta = [
+                77.27 * rng.uniform(0.7, 1.3),
+                8.375e-6 * rng.uniform(0.5, 2),
+                rng.uniform(0.1, 0.3),
+            ]
             sizes = np.array([1e2, 1.0, 1e2])
-            return theta, [rng.uniform(1, 3), rng.uniform(1, 3), rng.uniform(1, 3)], 10.0 ** rng.uniform(0, 2), sizes
+            return (
+                theta,
+                [rng.uniform(1, 3), rng.uniform(1, 3), rng.uniform(1, 3)],
+                10.0 ** rng.uniform(0, 2),
+                sizes,
+            )
     else:
         rhs = {x: a * (x**2 - x**3)}
         parameters = (a,)

@@ -1,0 +1,65 @@
+"""Random small stiff systems: no hang, no wrong success, every failure called by its cause.
+
+A sample of ``benchmarks/random_stiff.py``, which runs ten thousand. The bound is 100 tolerances
+times the condition: a solve of some hundred steps may leave one tolerance in each of them.
+"""
+
+import math
+
+import numpy as np
+import pytest
+
+from benchmarks.random_stiff import STIFF, describe, judge
+from benchmarks.stiff_systems import FAMILIES, cases, structure
+
+SAMPLE = list(cases(160, seed=20, draws=4))
+
+
+@pytest.mark.parametrize("solver", STIFF)
+def test_random_stiff_systems_are_solved_or_refused_with_the_cause(solver):
+    judge(SAMPLE[0], solver)  # compiles the solver
+    faults = [
+        f"{verdict}: {describe(case)}"
+        for case in SAMPLE
+        if (verdict := judge(case, solver)).kind not in ("right", "ended")
+    ]
+    assert not faults, "\n".join(faults)
+
+
+def test_the_sample_holds_all_families_and_both_outcomes():
+    assert {case.family for case in SAMPLE} == set(FAMILIES)
+    assert 5 <= sum(not case.exists for case in SAMPLE) <= 60
+    assert sum(case.span[1] < case.span[0] for case in SAMPLE) > 10
+    rates = np.concatenate([np.abs(c.theta[c.theta != 0]) for c in SAMPLE])
+    assert np.log10(rates.max() / rates.min()) > 8
+
+
+@pytest.mark.parametrize("family", [f for f in FAMILIES if f not in ("mass_action", "oscillator")])
+@pytest.mark.parametrize("seed", range(4))
+def test_closed_forms_obey_their_equations(family, seed):
+    # Judges the judge: the flow's slope in time against the right-hand side as SymPy evaluates it.
+    # A central difference of step h = 1e-5 / rate leaves h^2 of the slope, and rounding 1e-16 / h.
+    equations = structure(family, seed)
+    case = equations.draw(np.random.default_rng(seed))
+    f = case.structure.model.as_scipy(case.theta).fun
+    t0, t1 = case.span
+    end = t0 + 0.4 * min(1.0, case.t_end / abs(t1 - t0)) * (t1 - t0)
+    fastest = max(float(np.abs(case.theta).max()), 1 / abs(t1 - t0))
+    h = 1e-5 / fastest
+    sides = [
+        equations.solve(case.theta, case.z0[None], t0, t, case.rtol, case)[0][0]
+        for t in (end - h, end, end + h)
+    ]
+    slope, exact = (sides[2] - sides[0]) / (2 * h), np.asarray(f(end, sides[1]))
+    sizes = np.abs(exact) + np.abs(sides[1]) * fastest + case.scale * fastest
+    assert np.max(np.abs(slope - exact) / sizes) < 1e-6
+
+
+def test_the_condition_of_growth_is_what_growth_does():
+    # z' = r z from 1: an error at the start grows with the solution, so the condition is 1; near
+    # a pole an error moves the pole, and the condition is 1/(1 - share of the time to it).
+    drawn = (structure("blow_up", seed).draw(np.random.default_rng(seed)) for seed in range(100))
+    grown = next(case for case in drawn if case.exists and case.structure.n == 1)
+    share = abs(grown.span[1] - grown.span[0]) / grown.t_end
+    assert grown.condition == pytest.approx(max(1.0, 1 / (1 - share)), rel=0.05)
+    assert math.isfinite(grown.condition)
