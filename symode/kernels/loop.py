@@ -143,14 +143,15 @@ def failure(system: System, scratch: Scratch, cause: int) -> int:
     """Return BLOW_UP where a component multiplies in no time at all, else the cause given.
 
     Near a pole (t* - t)**-p it grows by a factor e in (t* - t)/p, which is nothing against what
-    remains of the span or against t itself. The test does not depend on the units of the state.
+    remains of the span or against t itself. The test does not depend on the units of the state,
+    and leaves tangents out, which grow at any singularity.
     """
     t, end = scratch.clock[T], scratch.clock[T_END]
     direction = 1.0 if end > t else -1.0
     instant = max(1e-12 * abs(t), 1e-9 * abs(end - t))
     evaluate(system, t, scratch.y, scratch, scratch.k, 0)
     scratch.count[FSAL_READY] = 0
-    for i in range(scratch.y.size):
+    for i in range(system.n):
         y, slope = scratch.y[i], direction * scratch.k[0, i]
         if abs(y) > BLOW_UP_SIZE or (y * slope > 0.0 and abs(y) < instant * abs(slope)):
             return BLOW_UP

@@ -379,3 +379,26 @@ def test_kept_steps_hold_what_the_interpolant_needs():
     assert steps == solution.stats.steps
     assert np.array_equal(store.t[: steps + 1], solution.t)
     assert np.allclose(np.diff(solution.t), store.h[:steps], rtol=1e-13)
+
+
+@pytest.mark.parametrize("unit", [1e-14, 1.0, 1e14])
+@pytest.mark.parametrize("power", [2, 3, 5])
+@pytest.mark.parametrize("method", METHODS)
+def test_blow_up_is_called_so_in_any_unit(method, power, unit):
+    # x' = a x**p from 1 ends at t = 1/(a (p - 1)).
+    x, a = sp.symbols("x a")
+    model = symode.Model({x: a * unit * (x / unit) ** power}, parameters=[a])
+    with pytest.raises(SolverError, match="blow-up") as caught:
+        model.solve((0, 2), [1 / (power - 1)], [unit], solver=method, rtol=1e-6, atol=1e-9 * unit)
+    assert caught.value.t == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("unit", [1e-14, 1.0, 1e14])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_solution_that_ends_without_growing_is_no_blow_up(method, unit):
+    # x = sqrt(1 - t) in units of any size: its slope grows, it does not.
+    x = sp.Symbol("x")
+    model = symode.Model({x: -(unit**2) / (2 * x)})
+    with pytest.raises(SolverError) as caught:
+        model.solve((0, 2), z0=[unit], solver=method, rtol=1e-6, atol=1e-9 * unit)
+    assert "blow-up" not in str(caught.value)
