@@ -38,6 +38,8 @@ class Jump:
         The row :math:`\partial\ell/\partial\theta`, shape (1, m).
     data_symbols
         Symbols that stand for measured values, which differ from time to time.
+    expression
+        :math:`\ell` itself.
 
     Examples
     --------
@@ -54,6 +56,7 @@ class Jump:
     a2: sp.Expr
     a3: sp.ImmutableDenseMatrix
     data_symbols: tuple[sp.Symbol, ...] = ()
+    expression: sp.Expr = sp.S.Zero
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,7 +261,10 @@ def _jumps(equations: Equations, loss: Loss) -> Iterable[Jump]:
         of_theta = gradient(group.expression, equations.parameters)
         rates = (s * f for s, f in zip(of_states, equations.rhs, strict=True))
         times = tuple(float(t) for t in group.times)
-        yield Jump(times, _row(of_states), -sp.Add(*rates), _row(of_theta), group.data_symbols)
+        yield Jump(
+            times, _row(of_states), -sp.Add(*rates), _row(of_theta), group.data_symbols,
+            group.expression,
+        )  # fmt: skip
 
 
 def _adjoint_symbols(

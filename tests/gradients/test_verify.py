@@ -17,6 +17,8 @@ from symode.symbolic.derive import FIELD_KERNELS
 from symode.symbolic.lift import lift_field
 
 MODEL, LOSS, SPAN, THETA = DRIVEN
+#: The judges of numbers that differentiate nothing by hand: they must see every mutant.
+JUDGES = ("tolerances", "taylor", "ends", "dot product", "methods")
 
 
 @pytest.fixture
@@ -25,10 +27,12 @@ def scratch_store(monkeypatch, tmp_path) -> None:
     import symode.kernels.gradient  # noqa: F401, the solvers' cache stays where it is
 
     monkeypatch.setenv("SYMODE_CACHE_DIR", str(tmp_path))
+    # The search for the wrong term derives each term of the loss alone: not what is tested here.
+    monkeypatch.setattr("symode.gradients.verify.likely_causes", lambda subject, tests: ())
 
 
 def verify(**options) -> "symode.gradients.verify.Report":
-    return symode.verify(MODEL, LOSS, SPAN, THETA, **options)
+    return symode.verify(MODEL, LOSS, SPAN, THETA, **{"checks": JUDGES, **options})
 
 
 @pytest.mark.parametrize("solver", ["tsit5", "vern7", "rodas5p"])
@@ -260,6 +264,6 @@ def test_report_is_text_with_a_verdict():
     report = verify()
     assert repr(report) == str(report)
     assert str(report).endswith("Verdict: passed.")
-    assert set(report.digits) == {"tolerances", "taylor", "ends", "dot product", "methods"}
+    assert set(report.digits) == set(JUDGES)
     with pytest.raises(KeyError, match="taylor"):
         report["tailor"]

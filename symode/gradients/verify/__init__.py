@@ -21,23 +21,42 @@ from symode.gradients.choose import choose_method
 from symode.gradients.methods import GradientMethod, get_gradient_method
 from symode.gradients.setup import make_task
 from symode.gradients.verify.agreement import check_methods, check_tolerances
+from symode.gradients.verify.causes import likely_causes
+from symode.gradients.verify.claims import check_claim, read_claim
+from symode.gradients.verify.derivation import Derivation
 from symode.gradients.verify.dot_product import check_dot_product
 from symode.gradients.verify.ends import check_ends
+from symode.gradients.verify.entries import entries_of
 from symode.gradients.verify.precise import check_precise
-from symode.gradients.verify.report import Check, Report
+from symode.gradients.verify.proof import check_proof
+from symode.gradients.verify.reference import check_reference
+from symode.gradients.verify.report import Check, Entry, Report
+from symode.gradients.verify.stability import check_stability
 from symode.gradients.verify.subject import Subject
 from symode.gradients.verify.taylor import check_taylor
 from symode.solvers.integrate import check_span
 from symode.solvers.options import check_names
+from symode.symbolic.adjoint_system import adjoint_system
 
-#: The checks, in the order they run; a new check is a new file here and its name in this list.
-CHECKS: Final[tuple[Callable[[Subject], Check], ...]] = (
-    check_tolerances,
-    check_taylor,
-    check_ends,
-    check_dot_product,
-    check_methods,
-)
+#: The checks by name, in the order they run; a new check is a new file here and its name in this
+#: list.
+CHECKS: Final[dict[str, Callable[[Subject], Check]]] = {
+    "proof": check_proof,
+    "reference": check_reference,
+    "tolerances": check_tolerances,
+    "taylor": check_taylor,
+    "ends": check_ends,
+    "dot product": check_dot_product,
+    "methods": check_methods,
+    "stability": check_stability,
+    "precise": check_precise,
+}
+#: Made only where they are asked for.
+ON_DEMAND: Final = frozenset({"precise"})
+
+
+#: Options of `verify` itself.
+KEYWORDS: Final = ("method", "seed", "precise", "reference_digits", "claimed", "checks")
 
 
 class HasEquations(Protocol):
@@ -62,20 +81,28 @@ def verify(
     atol: ArrayLike | Mapping[Any, float] = 1e-10,
     seed: int = 0,
     precise: bool = False,
+    reference_digits: int | None = None,
+    claimed: Any = None,
+    checks: Sequence[str] | None = None,
     **options: Any,
 ) -> Report:
     r"""Return a report on a gradient: whether it is the derivative, and how accurate.
 
-    - *tolerances*: two runs with tolerances 100 times apart, on different meshes. The only evidence
-      of accuracy.
+    - *proof*: the compiled products are those of Theorem 1 for this model, term by term, and the
+      theorem's invariants hold, by SymPy; ``report.derivation`` shows the derivation.
+    - *closed form*: where the equations have one, the exact gradient.
+    - *reference*: the gradient to 30 digits by Taylor series in arbitrary precision, with an error
+      estimate of its own; left out where that would take long.
+    - *tolerances*: two runs with tolerances 100 times apart, on different meshes.
     - *taylor*: the remainder :math:`|J(x + \varepsilon d) - J(x) - \varepsilon g \cdot d|` along
       random directions falls with slope 2 while the solver's accepted steps are replayed.
     - *ends*: :math:`dJ/dt_0, dJ/dt_1, dJ/dt_i` against differences on steps that follow the ends.
     - *dot product*: the discrete adjoint is the transpose of the tangents of the same steps.
     - *methods*: every other method that runs finds the same gradient.
+    - *stability*: how far errors grow, forwards and backwards, and which methods that rules out.
 
-    The last four show that the code differentiates what it computes; they do not see truncation
-    errors.
+    Closed form, reference and tolerances bear on accuracy. Taylor, ends, dot product and methods
+    show that the code differentiates what it computes; they do not see truncation errors.
 
     Parameters
     ----------
@@ -86,6 +113,15 @@ def verify(
     precise
         Also replay the steps in 40 digits and compare the tangents: about 0.1 ms for each stage of
         each step and operation of f, so for small problems.
+    reference_digits
+        Digits of the reference: None for 30 where that takes about a second, a number to spend up
+        to a minute, 0 for none.
+    claimed
+        A gradient from elsewhere to be judged, with what is likely wrong in it: a mapping by name
+        (of parameters, "x(t0)" for initial values, "t0", "t1") or by part ("theta", "z0"), an
+        array of the parameters' derivatives, or a `Gradient`.
+    checks
+        Names of the checks to make, of those above; all by default.
     **options
         ``max_steps``, ``h_max``.
 
@@ -102,10 +138,16 @@ def verify(
     >>> x, k = sp.symbols("x k")
     >>> model = symode.Model({x: -k * x}, parameters=[k], initial={x: 2})
     >>> report = symode.verify(model, symode.Loss(terminal=x**2), (0, 1), theta=[0.7])
-    >>> report.passed, report["taylor"].digits > 9
-    (True, True)
+    >>> report.passed, report["taylor"].digits > 9, report["reference"].digits > 8
+    (True, True, True)
+    >>> wrong = symode.verify(
+    ...     model, symode.Loss(terminal=x**2), (0, 1), [0.7], claimed={"k": 1.9727757}
+    ... )
+    >>> wrong["claimed"].details[0]
+    'likely: the whole gradient has its sign flipped'
     """
-    check_names(options, "verify()", "method", "seed", "precise")
+    check_names(options, "verify()", *KEYWORDS)
+    wanted = _wanted(checks, precise)
     _check_model(model)
     if not isinstance(solver, str) or solver.startswith("scipy:"):
         raise UnsupportedCombinationError(
@@ -128,7 +170,8 @@ def verify(
         chosen, _ = choose_method(task)
     else:
         chosen = get_gradient_method(method)
-    subject = Subject(task, chosen, values, start, seed)
+    claim = None if claimed is None else read_claim(claimed, equations)
+    subject = Subject(task, chosen, values, start, seed, reference_digits)
     title = (
         f"Gradient of a loss of {equations.n_states} states in {task.m} parameters by "
         f"{chosen!r} with {task.options.tableau.name}, rtol {task.options.rtol:g}."
@@ -136,11 +179,34 @@ def verify(
     try:
         value = subject.outcome(chosen, task).value
     except GradientError as error:
-        refused = Check("gradient", False, 0.0, "accuracy", f"{type(error).__name__}: {error}")
-        return Report(title, float("nan"), (refused,))
-    chosen_checks = (*CHECKS, check_precise) if precise else CHECKS
-    checks = tuple(_run(check, subject) for check in chosen_checks)
-    return Report(f"{title}\nJ = {value:.12g}", value, checks)
+        text = f"{type(error).__name__}: {error}"
+        tests = [Check("gradient", False, 0.0, "accuracy", text)]
+        if "stability" in wanted:
+            tests.append(_run("stability", check_stability, subject))
+        return Report(title, float("nan"), tuple(tests), causes=likely_causes(subject, tests))
+    tests = [_run(name, CHECKS[name], subject) for name in wanted]
+    if claim is not None:
+        tests.insert(0, check_claim(subject, claim))
+    derivation = None
+    if "proof" in wanted and not isinstance(subject.statements, str):
+        derivation = Derivation(adjoint_system(equations, task.loss), tuple(subject.statements))
+    return Report(
+        f"{title}\nJ = {value:.12g}", value, tuple(tests), entries_of(subject),
+        likely_causes(subject, tests), derivation,
+    )  # fmt: skip
+
+
+def _wanted(checks: Sequence[str] | None, precise: bool) -> list[str]:
+    """Return the names of the checks to make, in the order they run."""
+    if checks is None:
+        return [name for name in CHECKS if name not in ON_DEMAND or precise]
+    names = [checks] if isinstance(checks, str) else list(checks)
+    unknown = [str(name) for name in names if name not in CHECKS]
+    if unknown or not names:
+        raise OptionError(
+            f"checks must name some of {', '.join(CHECKS)}; got {', '.join(unknown) or 'none'}."
+        )
+    return [name for name in CHECKS if name in names or (precise and name == "precise")]
 
 
 def _check_model(model: Any) -> None:
@@ -152,13 +218,12 @@ def _check_model(model: Any) -> None:
     raise OptionError(f"verify expects a Model first; got a {type(model).__name__}.{way_out}")
 
 
-def _run(check: Callable[[Subject], Check], subject: Subject) -> Check:
+def _run(name: str, check: Callable[[Subject], Check], subject: Subject) -> Check:
     try:
         return check(subject)
     except GradientError as error:
         # At the second tolerance: a method that runs at one only is not reliable here.
-        name = check.__name__.removeprefix("check_").replace("_", " ")
         return Check(name, False, 0.0, "consistency", f"{type(error).__name__}: {error}")
 
 
-__all__ = ["CHECKS", "Check", "Report", "verify"]
+__all__ = ["CHECKS", "Check", "Entry", "Report", "verify"]

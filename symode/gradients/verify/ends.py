@@ -47,7 +47,8 @@ def time_errors(subject: Subject, task: Task) -> dict[str, tuple[float, float]]:
     """
     outcome = subject.outcome(subject.method, task)
     times = np.linalg.norm([outcome.t0, outcome.t1, *outcome.times])
-    others = abs(outcome.value) + np.linalg.norm(vector_of(outcome) * subject.scale)
+    sizes = float(np.linalg.norm(vector_of(outcome) * subject.scale))
+    others = max(abs(outcome.value) + sizes, subject.floor)
     size = float(times + others / abs(task.t1 - task.t0)) or 1.0
     errors = {}
     for name, (function, predicted, unit) in _movements(subject, task, outcome).items():

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final, Literal
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-Evidence = Literal["accuracy", "consistency"]
+if TYPE_CHECKING:
+    from symode.gradients.verify.derivation import Derivation
+
+Evidence = Literal["proof", "accuracy", "consistency", "stability"]
 
 #: What each kind of evidence can and cannot show.
 MEANING: Final[dict[str, str]] = {
+    "proof": "the compiled products are Theorem 1's; says nothing of how they are integrated",
     "accuracy": "bears on the distance to the gradient of the true J",
     "consistency": "the code differentiates what it computes; says nothing of truncation errors",
+    "stability": "how far errors grow, and which methods that rules out",
 }
 
 
@@ -30,24 +36,43 @@ def digits_of(error: float) -> float:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """Remainders along one direction, for a plot: R over epsilon, both positive."""
+
+    label: str
+    epsilon: tuple[float, ...]
+    remainder: tuple[float, ...]
+    order: int = 2
+
+
+@dataclass(frozen=True)
 class Check:
     """The answer to one question.
 
     Parameters
     ----------
     name
-        Short name: "taylor", "ends", "dot product", "methods", "tolerances".
+        Short name: "taylor", "ends", "dot product", "methods", "tolerances", ...
     passed
-        The verdict.
+        The verdict; True for a check that was left out.
     digits
         Decimal digits of agreement.
     evidence
-        "accuracy", or "consistency" where agreement shows only that the code differentiates
-        what it computes.
+        "proof", "accuracy", "stability", or "consistency" where agreement shows only that the code
+        differentiates what it computes.
     summary
-        What was compared, and how it went.
+        What was compared, and how it went; for a check that was left out, why.
     details
         One line for each thing compared.
+    skipped
+        Whether the check could not be made here.
+    curves
+        Remainders to plot.
+
+    Examples
+    --------
+    >>> print(Check("taylor", True, 12.0, "consistency", "slope 2.00"))
+    pass  taylor        12.0 digits  slope 2.00
     """
 
     name: str
@@ -56,11 +81,50 @@ class Check:
     evidence: Evidence
     summary: str
     details: tuple[str, ...] = ()
+    skipped: bool = False
+    curves: tuple[Curve, ...] = ()
+
+    @classmethod
+    def skip(cls, name: str, evidence: Evidence, why: str, failed: bool = False) -> Check:
+        """Return a check that was left out; failed where it was asked for."""
+        return cls(name, not failed, 0.0, evidence, why, skipped=not failed)
+
+    @property
+    def verdict(self) -> str:
+        """One of "pass", "FAIL" and "skip"."""
+        return "skip" if self.skipped else "pass" if self.passed else "FAIL"
+
+    @property
+    def digitless(self) -> bool:
+        """Whether digits say nothing: of a proof, or of what was left out."""
+        return self.skipped or self.evidence == "proof"
 
     def __str__(self) -> str:
-        verdict = "pass" if self.passed else "FAIL"
-        lines = [f"{verdict}  {self.name:<12} {self.digits:5.1f} digits  {self.summary}"]
+        digits = " " * 12 if self.digitless else f"{self.digits:5.1f} digits"
+        lines = [f"{self.verdict}  {self.name:<12} {digits}  {self.summary}"]
         return "\n".join([*lines, *(f"{'':19}{line}" for line in self.details)])
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One number of a gradient and how many of its digits hold.
+
+    Parameters
+    ----------
+    name
+        Of the parameter, "x(t0)" for an initial value, "t0", "t1".
+    value
+        The derivative.
+    digits
+        Correct decimal digits of this entry, as far as is known.
+    known_by
+        What the digits rest on.
+    """
+
+    name: str
+    value: float
+    digits: float
+    known_by: str
 
 
 @dataclass(frozen=True, repr=False)
@@ -75,6 +139,12 @@ class Report:
         J.
     tests
         The checks, in the order they ran. Also found by name: ``report["taylor"]``.
+    entries
+        Each derivative with its digits.
+    causes
+        For a failure, what is likely behind it.
+    derivation
+        The adjoint equations of the model and how they were proved, as LaTeX in a notebook.
 
     Examples
     --------
@@ -86,6 +156,9 @@ class Report:
     title: str
     value: float
     tests: tuple[Check, ...]
+    entries: tuple[Entry, ...] = ()
+    causes: tuple[str, ...] = ()
+    derivation: Derivation | None = field(default=None, compare=False)
 
     @property
     def passed(self) -> bool:
@@ -93,9 +166,15 @@ class Report:
         return bool(self.tests) and all(check.passed for check in self.tests)
 
     @property
+    def verdict(self) -> str:
+        """The last line: passed, or which checks failed."""
+        failed = [check.name for check in self.tests if not check.passed]
+        return f"FAILED ({', '.join(failed)})" if failed else "passed"
+
+    @property
     def digits(self) -> dict[str, float]:
-        """Digits of agreement by the name of the test."""
-        return {check.name: check.digits for check in self.tests}
+        """Digits of agreement by the name of the test, of those that were made."""
+        return {check.name: check.digits for check in self.tests if not check.skipped}
 
     def __iter__(self) -> Iterator[Check]:
         return iter(self.tests)
@@ -113,8 +192,51 @@ class Report:
             checks = [check for check in self.tests if check.evidence == kind]
             if checks:
                 lines += [f"{kind.capitalize()} ({meaning}):", *map(str, checks), ""]
-        failed = [check.name for check in self.tests if not check.passed]
-        lines.append(f"Verdict: FAILED ({', '.join(failed)})." if failed else "Verdict: passed.")
+        if self.entries:
+            lines += ["Digits of each derivative:"]
+            width = max(len(entry.name) for entry in self.entries)
+            lines += [
+                f"  {e.name:<{width}}  {e.value: .12e}  {e.digits:5.1f} digits, by {e.known_by}"
+                for e in self.entries
+            ]
+            lines.append("")
+        if self.causes:
+            lines += ["Likely cause:", *(f"  - {cause}" for cause in self.causes), ""]
+        lines.append(f"Verdict: {self.verdict}.")
         return "\n".join(lines)
 
     __repr__ = __str__
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as plain values, ready for JSON: no NaN, no symbols.
+
+        Examples
+        --------
+        >>> Report("x", 1.0, (Check("taylor", True, 12.0, "consistency", "ok"),)).as_dict()["value"]
+        1.0
+        """
+        tests = [asdict(check) | {"verdict": check.verdict} for check in self.tests]
+        for test in tests:
+            del test["curves"]
+        entries = [
+            asdict(e) | {"value": e.value if math.isfinite(e.value) else None} for e in self.entries
+        ]
+        return {
+            "title": self.title,
+            "value": self.value if math.isfinite(self.value) else None,
+            "passed": self.passed,
+            "verdict": self.verdict,
+            "tests": tests,
+            "entries": entries,
+            "causes": list(self.causes),
+        }
+
+    def html(self) -> str:
+        """Return the report as a page of its own: no script, no style, no picture from outside."""
+        from symode.gradients.verify.html import page
+
+        return page(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write the report as a self-contained HTML page."""
+        Path(path).write_text(self.html(), encoding="utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +21,18 @@ from symode.gradients.task import Outcome, Task
 from symode.gradients.verify.frozen import base_solve
 from symode.solvers.replay import Steps, steps_of
 
+if TYPE_CHECKING:
+    from symode.gradients.verify.proof import Statement
+    from symode.gradients.verify.reference import Reference
+
 Floats = NDArray[np.float64]
 
 #: Ratio of the two tolerances that are compared.
 TOLERANCE_RATIO = 100.0
 #: Below this rtol the second run is looser instead of tighter: rounding would decide.
 TIGHTEST = 1e-12
+#: Relative distance of the point whose gradient tells whether the one here is small.
+NEARBY = 1e-4
 
 #: Methods that differentiate the steps of a solve, and so agree with their differences to rounding.
 #: Continuous adjoints, with steps of their own backwards, agree to the tolerance.
@@ -54,6 +61,8 @@ class Subject:
         The point; z0 is None where the model's own initial values count.
     seed
         Of the random directions.
+    reference_digits
+        Digits of the reference; None for the usual ones where they are cheap, 0 for none.
     """
 
     task: Task
@@ -61,8 +70,10 @@ class Subject:
     theta: Floats
     z0: Floats | None
     seed: int = 0
+    reference_digits: int | None = None
     _known: dict[tuple[str, float], Outcome | SymodeError] = field(default_factory=dict)
     _steps: dict[float, Steps] = field(default_factory=dict)
+    measured: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def second(self) -> Task:
@@ -165,7 +176,62 @@ class Subject:
 
     def error(self, found: Outcome, reference: Outcome) -> float:
         r"""Return the scaled norm :math:`|(g - g_r) s| / |g_r s|` of the difference."""
-        return scaled_error(vector_of(found), vector_of(reference), self.scale)
+        return self.gap(vector_of(found), vector_of(reference))
+
+    def gap(self, found: Floats, reference: Floats) -> float:
+        """Return the same of vectors in (theta, z0), relative to the floor where that is more."""
+        return scaled_error(found, reference, self.scale, self.floor)
+
+    @cached_property
+    def floor(self) -> float:
+        r"""The size below which :math:`|g s|` counts as zero; 0 unless g vanishes here.
+
+        At an optimum no digit of g is right, and none is needed: its error moves the optimum by
+        :math:`H^{-1} \delta g`. So errors are then relative to the gradient at a relative distance
+        of `NEARBY`, which is :math:`|H s|` times that, the second-order term of J.
+        """
+        task, (d,) = self.task, np.random.default_rng(0).uniform(0.5, 1.5, (1, self.scale.size))
+        step = NEARBY * d * self.scale
+        m = task.m
+        try:
+            here = self.outcome(DiscreteAdjoint(), task)
+            runner = DiscreteAdjoint().prepare(task)
+            z0 = None if self.z0 is None else self.z0 + step[m:]
+            if z0 is None and not m:
+                return 0.0
+            there = runner(self.theta + step[:m], z0)
+        except SymodeError:
+            return 0.0
+        moved = float(np.linalg.norm((vector_of(there) - vector_of(here)) * self.scale))
+        size = float(np.linalg.norm(vector_of(here) * self.scale))
+        return moved if np.isfinite(moved) and size < moved else 0.0
+
+    @property
+    def vanishes(self) -> bool:
+        """Whether the gradient is so small here that errors are relative to one nearby."""
+        return self.floor > 0.0
+
+    @cached_property
+    def statements(self) -> list[Statement] | str:
+        """What was to be proved of the derived graphs, and how it was; or why it was not tried."""
+        from symode.gradients.verify.proof import statements_of
+
+        return statements_of(self.task)
+
+    @cached_property
+    def reference(self) -> Reference | str:
+        """J and its gradient to 30 digits, or why there is none."""
+        from symode.gradients.verify import reference as module
+        from symode.gradients.verify.series import NoSeriesError
+
+        asked = self.reference_digits
+        try:
+            return module.make_reference(
+                self.task, self.theta, self.z0, asked or module.DIGITS,
+                module.ASKED_BUDGET if asked else module.BUDGET,
+            )  # fmt: skip
+        except NoSeriesError as error:
+            return str(error)
 
 
 def vector_of(outcome: Outcome) -> Floats:
@@ -173,10 +239,13 @@ def vector_of(outcome: Outcome) -> Floats:
     return np.concatenate([outcome.theta, outcome.z0])
 
 
-def scaled_error(found: Floats, reference: Floats, scale: Floats) -> float:
-    """Return |(found - reference) * scale| / |reference * scale|; 0 where both are 0."""
+def scaled_error(found: Floats, reference: Floats, scale: Floats, floor: float = 0.0) -> float:
+    """Return |(found - reference) * scale| / |reference * scale|; 0 where both are 0.
+
+    The denominator is at least the floor.
+    """
     gap = float(np.linalg.norm((found - reference) * scale))
-    size = float(np.linalg.norm(reference * scale))
+    size = max(float(np.linalg.norm(reference * scale)), floor)
     if gap == 0.0:
         return 0.0
     return gap / size if size > 0.0 else float("inf")

@@ -11,7 +11,7 @@ at the error, which for a continuous adjoint is its tolerance.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from symode.gradients.task import Task
 from symode.gradients.verify.difference import derivative, rounding_noise
 from symode.gradients.verify.frozen import FrozenLoss
-from symode.gradients.verify.report import Check, digits_of
+from symode.gradients.verify.report import Check, Curve, digits_of
 from symode.gradients.verify.subject import Subject, vector_of, worst_entries
 
 Floats = NDArray[np.float64]
@@ -49,7 +49,7 @@ class Remainder:
     ``gap`` is the error of g·d relative to |g||d| in scaled variables, ``doubt`` that of the
     difference it is measured by, ``slope`` the observed order over ``span`` (NaN where the
     remainder is rounding throughout). ``hidden``: J changes by no more than its rounding, and
-    nothing contradicts g·d.
+    nothing contradicts g·d. ``curve`` holds the remainders over the perturbations.
     """
 
     gap: float
@@ -57,6 +57,7 @@ class Remainder:
     slope: float
     span: tuple[float, float]
     hidden: bool
+    curve: Curve
 
 
 def check_taylor(subject: Subject) -> Check:
@@ -64,6 +65,7 @@ def check_taylor(subject: Subject) -> Check:
     rows = remainders(subject, subject.task)
     judged = [row for row in rows if not row.hidden]
     worst = max(judged or rows, key=lambda row: row.gap)
+    curves = tuple(replace(row.curve, label=f"direction {k + 1}") for k, row in enumerate(rows))
     details = [
         f"direction {k + 1}: {_slope_text(row)}, error {row.gap:.1e}" for k, row in enumerate(rows)
     ]
@@ -71,13 +73,13 @@ def check_taylor(subject: Subject) -> Check:
         return Check(
             "taylor", True, 0.0, "consistency",
             "J does not change beyond its rounding, and its gradient agrees with that",
-            tuple(details),
+            tuple(details), curves=curves,
         )  # fmt: skip
     if not all(row.doubt <= VAGUE for row in judged):
         return Check(
             "taylor", False, digits_of(worst.gap), "consistency",
             "differences of J do not converge: J is not smooth here, or rounding hides it",
-            tuple(details),
+            tuple(details), curves=curves,
         )  # fmt: skip
     if subject.differentiates_steps:
         passed = all(row.gap <= max(ROUNDING, SAFETY * row.doubt) for row in judged)
@@ -90,14 +92,20 @@ def check_taylor(subject: Subject) -> Check:
     if not passed:
         details += _blame(subject)
     summary = f"{_slope_text(worst)}; {kind}"
-    return Check("taylor", passed, digits_of(worst.gap), "consistency", summary, tuple(details))
+    return Check(
+        "taylor", passed, digits_of(worst.gap), "consistency", summary, tuple(details),
+        curves=curves,
+    )  # fmt: skip
 
 
 def remainders(subject: Subject, task: Task) -> list[Remainder]:
     """Return the remainders along random directions."""
     function = _Along(subject, task)
     gradient = vector_of(subject.outcome(subject.method, task))
-    return [_remainder(function, gradient, d, subject.unit) for d in subject.directions(COUNT)]
+    return [
+        _remainder(function, gradient, d, subject.unit, subject.floor)
+        for d in subject.directions(COUNT)
+    ]
 
 
 class _Along:
@@ -113,14 +121,16 @@ class _Along:
         return lambda epsilon: self.loss(theta + epsilon * d[:m], z0, epsilon * d[m:])
 
 
-def _remainder(function: _Along, gradient: Floats, d: Floats, unit: Floats) -> Remainder:
+def _remainder(
+    function: _Along, gradient: Floats, d: Floats, unit: Floats, floor: float
+) -> Remainder:
     along = function.along(d)
     value = along(0.0)
     noise = rounding_noise(along, value)
     true = derivative(along, noise)
     predicted = float(gradient @ d)
     part = unit * (d != 0.0)
-    size = float(np.linalg.norm(gradient * part) * np.linalg.norm(d / unit))
+    size = max(float(np.linalg.norm(gradient * part)), floor) * float(np.linalg.norm(d / unit))
     size = max(size, abs(true.value), 1e-300)
     gap = abs(true.value - predicted)
     if not np.isfinite(gap):
@@ -132,7 +142,9 @@ def _remainder(function: _Along, gradient: Floats, d: Floats, unit: Floats) -> R
         clear &= left > 5.0 * LADDER * gap
     slope, span = _order(left, clear)
     hidden = true.error > VAGUE * size and gap <= SAFETY * true.error <= HIDDEN * noise
-    return Remainder(gap / size, true.error / size, slope, span, hidden)
+    shown = np.isfinite(left) & (left > 0.0)
+    curve = Curve("", tuple(LADDER[shown].tolist()), tuple(left[shown].tolist()))
+    return Remainder(gap / size, true.error / size, slope, span, hidden, curve)
 
 
 def _order(left: Floats, clear: NDArray[np.bool_]) -> tuple[float, tuple[float, float]]:
@@ -184,7 +196,7 @@ def _blame(subject: Subject) -> list[str]:
         return []
     function = _Along(subject, subject.task)
     gradient = vector_of(subject.outcome(subject.method, subject.task))
-    unit = float(np.linalg.norm(gradient * subject.unit)) or 1.0
+    unit = max(float(np.linalg.norm(gradient * subject.unit)), subject.floor) or 1.0
     gaps = np.empty(size)
     for i in range(size):
         d = np.zeros(size)

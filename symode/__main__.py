@@ -1,0 +1,7 @@
+"""``python -m symode``: the command line."""
+
+import sys
+
+from symode.cli.main import main
+
+sys.exit(main())
