@@ -100,12 +100,11 @@ class SeriesGraph:
     """
 
     def __init__(self, graph: Graph, moving: bool = True) -> None:
-        b = Builder()
+        b: Builder = _Products()
         new: list[int] = []
         for op, args, payload in zip(graph.ops, graph.args, graph.payloads, strict=True):
             mapped = tuple(new[a] for a in args)
-            is_power = op == "powi"
-            new.append(_power(b, mapped[0], payload) if is_power else b.node(op, mapped, payload))
+            new.append(b.powi(mapped[0], payload) if op == "powi" else b.node(op, mapped, payload))
         self.outputs = tuple(new[i] for i in graph.outputs)
         self.moves: list[bool] = []
         self._extend(b, moving)
@@ -125,7 +124,7 @@ class SeriesGraph:
                 found = {}
                 for k, a in enumerate(b.args[i]):
                     if b.ops[a] != "const":
-                        found[k] = self._lowered(b, scaled_partial(b, i, k, one))
+                        found[k] = scaled_partial(b, i, k, one)
                 self.slopes[i] = found
                 self._extend(b, moving)
             i += 1
@@ -137,15 +136,6 @@ class SeriesGraph:
                 self.moves.append(moving and b.payloads[i][0] in ("t", "z"))
             else:
                 self.moves.append(any(self.moves[a] for a in b.args[i]))
-
-    def _lowered(self, b: Builder, i: int) -> int:
-        """Return a node with integer powers, which rules may bring in, as products."""
-        if b.ops[i] == "powi":
-            return _power(b, b.args[i][0], b.payloads[i])
-        if b.ops[i] in LEAVES or not b.args[i]:
-            return i
-        args = tuple(self._lowered(b, a) if b.ops[a] == "powi" else a for a in b.args[i])
-        return i if args == b.args[i] else b.node(b.ops[i], args, b.payloads[i])
 
     def at(self, inputs: Inputs, mp: Any) -> Numbers:
         """Return the outputs as dual numbers. Shape ``(outputs, 1 + q)``."""
@@ -323,13 +313,19 @@ def _convolve(a: Numbers, b: Numbers) -> Numbers:
     return np.asarray(row)
 
 
-def _power(b: Builder, x: int, n: int) -> int:
-    """Binary powering: a power as products, each a node once."""
-    if n == 1:
-        return x
-    half = _power(b, x, n // 2)
-    square = b.node("mul", (half, half))
-    return b.node("mul", (square, x)) if n % 2 else square
+class _Products(Builder):
+    """A builder whose integer powers are products, by binary powering."""
+
+    def powi(self, a: int, n: int) -> int:
+        if n == 0:
+            return self.const(1)
+        if n < 0:
+            return self.node("div", (self.const(1), self.powi(a, -n)))
+        if n == 1:
+            return a
+        half = self.powi(a, n // 2)
+        square = self.node("mul", (half, half))
+        return self.node("mul", (square, a)) if n % 2 else square
 
 
 def rows_of(values: Sequence[Any] | NDArray[Any], width: int) -> Numbers:
