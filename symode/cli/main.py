@@ -76,7 +76,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SymodeError as error:
         print(f"symode: {error}", file=sys.stderr)
         return BAD_INPUT
-
-
-if __name__ == "__main__":
-    sys.exit(main())

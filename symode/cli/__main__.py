@@ -1,4 +1,4 @@
-"""``python -m symode``: the command line."""
+"""``python -m symode.cli``: the command line."""
 
 import sys
 
