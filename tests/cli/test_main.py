@@ -104,9 +104,8 @@ def test_usage_errors_leave_with_2_and_help_names_the_codes(capsys):
 
 
 def test_the_module_runs_as_a_command():
-    done = subprocess.run(
-        [sys.executable, "-m", "symode.cli", "--version"], capture_output=True, text=True, check=True
-    )
+    command = [sys.executable, "-m", "symode.cli", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("symode ")
 
 
