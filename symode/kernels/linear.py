@@ -11,7 +11,11 @@ from __future__ import annotations
 from symode.kernels import lu, sparse
 from symode.kernels.call import call_product
 from symode.kernels.jit import inline
+from symode.kernels.lapack import getrf, getrs
 from symode.kernels.types import (
+    DENSE,
+    GETRF,
+    GETRS,
     LU_FACTOR,
     LU_SOLVE,
     LU_SOLVE_T,
@@ -31,10 +35,12 @@ BACKWARD_ERROR = 1e-10
 @inline
 def factor(system: System, d: float, s: float, scratch: Scratch) -> bool:
     """Factor d I + s J, the entries of J being scratch.jac; return whether it can be used."""
-    scratch.count[NLU] += 1
+    scratch.count[NLU] += 1 - system.address[DENSE]
     scratch.count[PIVOTED] = 0
     scratch.shift[0] = d
     scratch.shift[1] = s
+    if system.address[DENSE] != 0:
+        return factor_pivoted(system, scratch)
     if system.address[LU_FACTOR] != 0:
         call_product(
             system.address[LU_FACTOR],
@@ -58,7 +64,7 @@ def factor(system: System, d: float, s: float, scratch: Scratch) -> bool:
 @inline
 def _factor_pattern(system: System, d: float, s: float, scratch: Scratch) -> None:
     pattern, values = system.pattern, scratch.factors
-    for at in range(values.size):
+    for at in range(pattern.column.size):
         values[at] = 0.0
     for i in range(system.n):
         values[pattern.diagonal[i]] = d
@@ -72,7 +78,12 @@ def solve(system: System, scratch: Scratch, x: Floats, r: int, c: int, transpose
     """Solve W y = x, or Wᵀ y = x, in place, for row r of x from column c."""
     n = system.n
     if scratch.count[PIVOTED]:
-        if transposed:
+        if system.address[GETRF] != 0:
+            getrs(
+                system.address[GETRS], n, scratch.lu, scratch.pivots, x, r * x.shape[1] + c,
+                transposed,
+            )  # fmt: skip
+        elif transposed:
             lu.solve_transposed(scratch.lu, scratch.pivots, n, x, r, c)
         else:
             lu.solve(scratch.lu, scratch.pivots, n, x, r, c)
@@ -118,18 +129,21 @@ def solve_checked(
     solve(system, scratch, x, r, c, transposed)
     if _backward_error(system, scratch, x, r, c, transposed) <= BACKWARD_ERROR:
         return True
-    if not factor_pivoted(system, scratch):
+    if scratch.count[PIVOTED] or not factor_pivoted(system, scratch):
         return False
     for i in range(n):
         x[r, c + i] = scratch.kept[i]
     solve(system, scratch, x, r, c, transposed)
-    return True
+    # Pivoted factors are backward stable: only what is not finite fails here.
+    return _backward_error(system, scratch, x, r, c, transposed) <= 1.0
 
 
 @inline
 def factor_pivoted(system: System, scratch: Scratch) -> bool:
     """Factor the same matrix again, dense and pivoted; return whether it is regular."""
     n, pattern = system.n, system.pattern
+    if scratch.lu.shape[0] < n:
+        return False
     for i in range(n):
         for j in range(n):
             scratch.lu[i, j] = 0.0
@@ -138,6 +152,8 @@ def factor_pivoted(system: System, scratch: Scratch) -> bool:
         scratch.lu[pattern.rows[e], pattern.cols[e]] += scratch.shift[1] * scratch.jac[e]
     scratch.count[NLU] += 1
     scratch.count[PIVOTED] = 1
+    if system.address[GETRF] != 0:
+        return getrf(system.address[GETRF], n, scratch.lu, scratch.pivots) == 0
     return lu.factor(scratch.lu, scratch.pivots, n)
 
 

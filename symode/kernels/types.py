@@ -29,7 +29,10 @@ LU_FACTOR: Final = 10
 LU_SOLVE: Final = 11
 LU_SOLVE_T: Final = 12
 HOIST_AT: Final = 13  # where hoisted values start in p: the number of parameters, no address
-OBSERVE: Final = 14  # first of one address per group of observations
+GETRF: Final = 14  # LAPACK's, 0 for small matrices
+GETRS: Final = 15
+DENSE: Final = 16  # no address: 1 where factors are dense from the start
+OBSERVE: Final = 17  # first of one address per group of observations
 
 #: Places in `Gradient.scalars`.
 VALUE: Final = 0

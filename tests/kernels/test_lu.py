@@ -1,5 +1,8 @@
 """Linear systems of implicit steps: pivoted, on the pattern, straight-line, transposed, checked."""
 
+import subprocess
+import sys
+
 import numba
 import numpy as np
 import pytest
@@ -7,7 +10,7 @@ import sympy as sp
 
 import symode
 from symode.gradients.setup import make_task
-from symode.kernels import linear, lu
+from symode.kernels import lapack, linear, lu
 from symode.kernels import types as kt
 from symode.kernels.jit import OPTIONS
 from symode.solvers import native
@@ -62,6 +65,34 @@ def test_pivoted_factors_solve_as_numpy_does(name, transposed):
     assert np.allclose(found, np.linalg.solve(matrix, rhs), rtol=1e-9)
     x[1, 2 : n + 2] = before[1, 2 : n + 2]
     assert np.array_equal(x, before)
+
+
+@numba.njit(**OPTIONS)
+def lapack_factor(address, matrix, pivots):
+    return lapack.getrf(address, matrix.shape[0], matrix, pivots)
+
+
+@numba.njit(**OPTIONS)
+def lapack_solve(address, matrix, pivots, x, offset, transposed):
+    lapack.getrs(address, matrix.shape[0], matrix, pivots, x, offset, transposed)
+
+
+@pytest.mark.parametrize("transposed", [False, True], ids=["plain", "transposed"])
+@pytest.mark.parametrize("name", MATRICES)
+def test_lapack_by_address_solves_as_numpy_does(name, transposed):
+    getrf, getrs = lapack.lapack_addresses()
+    a = MATRICES[name]
+    n = a.shape[0]
+    factors, pivots = a.copy(), np.zeros(n, dtype=np.int64)
+    assert lapack_factor(getrf, factors, pivots) == 0
+    x = rng.normal(size=(3, n + 4))
+    before = x.copy()
+    lapack_solve(getrs, factors, pivots, x, n + 4 + 2, transposed)
+    expected = np.linalg.solve(a.T if transposed else a, before[1, 2 : n + 2])
+    assert np.allclose(x[1, 2 : n + 2], expected, rtol=1e-9)
+    x[1, 2 : n + 2] = before[1, 2 : n + 2]
+    assert np.array_equal(x, before)
+    assert lapack_factor(getrf, np.ones((2, 2)), pivots) != 0 or n == 1
 
 
 def test_singular_and_broken_matrices_are_refused():
@@ -194,6 +225,52 @@ def test_an_order_by_nodes_has_the_same_fill_and_wider_nodes(name, monkeypatch):
     for k, end in enumerate(nodes.node):
         beyond = [c for c in nodes.column[nodes.diagonal[k] : nodes.start[k + 1]] if c >= end]
         assert beyond == list(nodes.column[nodes.diagonal[end - 1] + 1 : nodes.start[end]])
+
+
+@pytest.mark.parametrize("transposed", [False, True], ids=["plain", "transposed"])
+def test_a_full_matrix_is_dense_and_pivoted_from_the_start(transposed):
+    a = cliques([36], seed=11)
+    system, scratch, _owner = prepared(a, straight=True)
+    assert system.address[kt.DENSE] == 1
+    # Next to no diagonal: without pivoting the digits would be lost.
+    w = 1e-18 * np.eye(36) - a * (1 - np.eye(36))
+    scratch.jac[: 36 * 36] = (a * (1 - np.eye(36))).ravel()
+    x = rng.normal(size=(2, 40))
+    rhs = x[1, 3:39].copy()
+    assert factor_and_solve(system, scratch, 1e-18, -1.0, x, 1, 3, transposed, True)
+    assert scratch.count[kt.NLU] == 1
+    assert np.allclose(x[1, 3:39], np.linalg.solve(w.T if transposed else w, rhs), rtol=1e-9)
+    for bad in (0.0, np.nan):
+        scratch.jac[: 36 * 36] = bad
+        x[1, 3:39] = rhs
+        assert not factor_and_solve(system, scratch, 0.0, -1.0, x, 1, 3, transposed, True)
+
+
+@pytest.mark.parametrize("transposed", [False, True], ids=["plain", "transposed"])
+def test_lapack_takes_over_where_a_large_sparse_matrix_needs_pivoting(transposed):
+    a = sparse(60, seed=3) * (1 - np.eye(60))
+    system, scratch, _owner = prepared(a, straight=True)
+    assert system.address[kt.GETRF] != 0 and system.address[kt.DENSE] == 0
+    w = 1e-18 * np.eye(60) - a
+    x = rng.normal(size=(1, 60))
+    rhs = x[0].copy()
+    assert factor_and_solve(system, scratch, 1e-18, -1.0, x, 0, 0, transposed, True)
+    assert scratch.count[kt.PIVOTED] == 1
+    assert np.allclose(x[0], np.linalg.solve(w.T if transposed else w, rhs), rtol=1e-8)
+    # Without memory for it the step is refused, and tried again with a smaller size.
+    scratch = scratch._replace(lu=np.zeros((1, 1)))
+    x[0] = rhs
+    assert not factor_and_solve(system, scratch, 1e-18, -1.0, x, 0, 0, transposed, True)
+
+
+def test_an_explicit_solve_does_not_import_lapack():
+    script = (
+        "import sys, symode; m = symode.Model.from_text("
+        "'; '.join(f\"x{i}' = -k*x{i}; x{i}(0) = 1\" for i in range(40)));"
+        "m.gradient(symode.Loss(terminal=m.states[0]), (0, 1), theta=[1.0]);"
+        "sys.exit('scipy.linalg' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 @pytest.mark.parametrize("transposed", [False, True], ids=["plain", "transposed"])
