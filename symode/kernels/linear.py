@@ -153,7 +153,7 @@ def factor_pivoted(system: System, scratch: Scratch) -> bool:
     scratch.count[NLU] += 1
     scratch.count[PIVOTED] = 1
     if system.address[GETRF] != 0:
-        return getrf(system.address[GETRF], n, scratch.lu, scratch.pivots) == 0
+        return bool(getrf(system.address[GETRF], n, scratch.lu, scratch.pivots) == 0)
     return lu.factor(scratch.lu, scratch.pivots, n)
 
 
