@@ -22,6 +22,7 @@ _HOME = {
     "ValueAndGrad": "symode.gradients.value_and_grad",
     "BacksolveAdjoint": "symode.gradients.methods",
     "CheckpointedAdjoint": "symode.gradients.methods",
+    "GaussAdjoint": "symode.gradients.methods",
     "InterpolatingAdjoint": "symode.gradients.methods",
     "DiscreteAdjoint": "symode.gradients.methods",
     "ForwardSensitivity": "symode.gradients.methods",
@@ -68,6 +69,7 @@ __all__ = [
     "Fit",
     "FitError",
     "ForwardSensitivity",
+    "GaussAdjoint",
     "Gradient",
     "GradientError",
     "InterpolatingAdjoint",
@@ -117,6 +119,7 @@ if TYPE_CHECKING:
         CheckpointedAdjoint,
         DiscreteAdjoint,
         ForwardSensitivity,
+        GaussAdjoint,
         InterpolatingAdjoint,
     )
     from symode.gradients.value_and_grad import Gradient, ValueAndGrad

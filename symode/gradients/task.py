@@ -175,7 +175,7 @@ class Task:
             signature, derive = FIELD_KERNELS[name]
             chosen[f"augmented_{name}"] = (signature, derive(self.augmented))
         if "jac" in chosen:
-            chosen |= linear_kernels(self.field, transposed="vjp" in chosen)
+            chosen |= linear_kernels(self.field, transposed=not {"vjp", "vjp_z"}.isdisjoint(chosen))
         if "augmented_jac" in chosen:
             whole = linear_kernels(self.augmented, transposed=False)
             chosen |= {f"augmented_{name}": entry for name, entry in whole.items()}

@@ -147,6 +147,8 @@ def _solve_adjoint(
         return False
     # The rows of mu have the Jacobian -(∇§3 f)ᵀ against lam, at the step's start, and no other.
     n, m, k = system.n, system.m, scratch.k
+    if m == 0:
+        return True
     call_product(
         system.address[VJP],
         t,

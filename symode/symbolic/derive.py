@@ -7,7 +7,7 @@ transposed products carry no minus sign: the adjoint equations put it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
@@ -346,6 +346,40 @@ def linear_kernels(field: Field, *, transposed: bool) -> dict[str, tuple[str, Gr
     return kernels
 
 
+def derive_vjp_theta(field: Field) -> Graph:
+    r"""Return :math:`v^\top \nabla_{§3} f` alone: m outputs.
+
+    Only what lies between parameters and f is swept: entries of :math:`\nabla_{§3} f` that are
+    zero cost nothing.
+
+    Examples
+    --------
+    >>> b = Builder()
+    >>> decay = b.freeze([b.neg(b.mul(b.input("p", 0), b.input("z", 0)))])
+    >>> derive_vjp_theta(Field(decay, 1, 1))
+    Graph(2 operations, 1 outputs)
+    """
+    b = Builder(field.graph)
+    seeds = inputs(b, "v", field.n_states)
+    return b.freeze(adjoint_sweep(b, field.graph.outputs, seeds, chosen(b, field.wrt)))
+
+
+def without_parameters(field: Field) -> Field:
+    """Return the field with derivatives taken in no parameter.
+
+    Examples
+    --------
+    >>> b = Builder()
+    >>> decay = b.freeze([b.neg(b.mul(b.input("p", 0), b.input("z", 0)))])
+    >>> derive_vjp(without_parameters(Field(decay, 1, 1)))
+    Graph(2 operations, 1 outputs)
+    """
+    other = replace(field, asked=())
+    if "jacobian" in field.__dict__:
+        other.__dict__["jacobian"] = field.jacobian
+    return other
+
+
 #: Kernels of a field by name; "field" kernels read (t, z, p), "product" kernels also v.
 FIELD_KERNELS: Final[dict[str, tuple[str, Callable[[Field], Graph]]]] = {
     "rhs": ("field", derive_rhs),
@@ -355,4 +389,7 @@ FIELD_KERNELS: Final[dict[str, tuple[str, Callable[[Field], Graph]]]] = {
     "jvp": ("product", derive_jvp),
     "second": ("product", derive_second),
     "djac": ("product", derive_djac),
+    "vjp_z": ("product", lambda field: derive_vjp(without_parameters(field))),
+    "vjp_theta": ("product", derive_vjp_theta),
+    "second_z": ("product", lambda field: derive_second(without_parameters(field))),
 }

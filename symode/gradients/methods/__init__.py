@@ -7,6 +7,7 @@ from symode.gradients.methods.backsolve import BacksolveAdjoint
 from symode.gradients.methods.base import GradientMethod
 from symode.gradients.methods.checkpointed import CheckpointedAdjoint
 from symode.gradients.methods.discrete import DiscreteAdjoint
+from symode.gradients.methods.gauss import GaussAdjoint
 from symode.gradients.methods.interpolating import InterpolatingAdjoint
 from symode.gradients.methods.sensitivity import ForwardSensitivity
 from symode.solvers.methods import did_you_mean
@@ -18,6 +19,7 @@ METHODS: tuple[GradientMethod, ...] = (
     BacksolveAdjoint(),
     ForwardSensitivity(),
     CheckpointedAdjoint(),
+    GaussAdjoint(),
 )
 
 
@@ -60,6 +62,7 @@ __all__ = [
     "CheckpointedAdjoint",
     "DiscreteAdjoint",
     "ForwardSensitivity",
+    "GaussAdjoint",
     "GradientMethod",
     "InterpolatingAdjoint",
     "get_gradient_method",

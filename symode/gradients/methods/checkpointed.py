@@ -176,7 +176,7 @@ class CheckpointedRunner(WatchedRunner):
         self._again = self._most = 0
         self._first_pass()
         stats = Stats.of(task.options.tableau.name, scratch.count, forward.driver.seconds)
-        peak = scratch.peak[: task.equations.n_states].copy()
+        peak = scratch.peak[: task.n_watched].copy()
         loss_value(self.system, forward.observations, self.table, scratch, self.gradient)
         scratch.k[forward.method.n_dense] = 0.0
         self._backward()

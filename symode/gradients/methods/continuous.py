@@ -53,7 +53,7 @@ def set_scales(
     size = forward.scratch.peak[:states] + options.atol / options.rtol
     size[size == 0.0] = 1.0
     control.atol[z_offset : z_offset + states] = options.rtol * floor / size
-    if task.m:
+    if control.weight.size and task.m:
         size = np.abs(task.chosen(theta))
         control.weight[-task.m :] = np.where(size == 0.0, 1.0, size)
     scratch.clock[kt.GROUP] = floor
