@@ -20,6 +20,7 @@ _HOME = {
     "Solution": "symode.solvers.solution",
     "Gradient": "symode.gradients.value_and_grad",
     "ValueAndGrad": "symode.gradients.value_and_grad",
+    "Hessian": "symode.gradients.second_order",
     "BacksolveAdjoint": "symode.gradients.methods",
     "CheckpointedAdjoint": "symode.gradients.methods",
     "GaussAdjoint": "symode.gradients.methods",
@@ -72,6 +73,7 @@ __all__ = [
     "GaussAdjoint",
     "Gradient",
     "GradientError",
+    "Hessian",
     "InterpolatingAdjoint",
     "Intervals",
     "Laplace",
@@ -122,6 +124,7 @@ if TYPE_CHECKING:
         GaussAdjoint,
         InterpolatingAdjoint,
     )
+    from symode.gradients.second_order import Hessian
     from symode.gradients.value_and_grad import Gradient, ValueAndGrad
     from symode.gradients.verify import verify
     from symode.interface.model import Model

@@ -166,8 +166,8 @@ class Exact:
 
 
 @cache
-def exact(name: str, loss: str, backwards: bool = False, from_initial: bool = False) -> Exact:
-    """Return the exact result of a case and a loss; z0 is the case's, or comes from its initial."""
+def objective(name: str, loss: str, backwards: bool = False, from_initial: bool = False):
+    """Return J in 40 digits as a function of (theta, z0, t0, t1, times), the point, m and n."""
     (case,) = (c for c in CASES if c.name == name)
     case = case.reversed() if backwards else case
     parts = LOSSES[loss](case)
@@ -199,6 +199,13 @@ def exact(name: str, loss: str, backwards: bool = False, from_initial: bool = Fa
             total += term(*flow(t), t, *theta)
         return total
 
+    return value, point, m, n
+
+
+@cache
+def exact(name: str, loss: str, backwards: bool = False, from_initial: bool = False) -> Exact:
+    """Return the exact result of a case and a loss; z0 is the case's, or comes from its initial."""
+    value, point, m, n = objective(name, loss, backwards, from_initial)
     slopes = []
     for i in range(len(point)):
         moved = [v + (1j * STEP if i == j else 0) for j, v in enumerate(point)]
@@ -206,6 +213,32 @@ def exact(name: str, loss: str, backwards: bool = False, from_initial: bool = Fa
     g = np.array(slopes)
     j = float(MP.re(value(point)))
     return Exact(j, g[:m], g[m : m + n], g[m + n], g[m + n + 1], g[m + n + 2 :])
+
+
+@cache
+def exact_hessian(
+    name: str, loss: str, backwards: bool = False, from_initial: bool = False
+) -> np.ndarray:
+    """Return the second derivatives in (theta, z0), in theta alone where z0 comes from it.
+
+    Central differences of complex steps.
+    The difference is exact to the square of its step, 1e-24, in 40 digits.
+    """
+    value, point, m, n = objective(name, loss, backwards, from_initial)
+    size, step = m if from_initial else m + n, MP.mpf(10) ** -12
+    matrix = np.empty((size, size))
+    for i in range(size):
+        for j in range(i + 1):
+            ends = []
+            for sign in (1, -1):
+                moved = list(point)
+                moved[i] += sign * step
+                moved[j] += 1j * STEP
+                # SymPy's functions are those of mpmath's own context.
+                with mpmath.workdps(MP.dps):
+                    ends.append(MP.im(value(moved)) / STEP)
+            matrix[i, j] = matrix[j, i] = float((ends[0] - ends[1]) / (2 * step))
+    return matrix
 
 
 # -- a system without a closed form ---------------------------------------------------------------

@@ -19,6 +19,7 @@ from symode.errors import InitialStateError, LossError, OptionError, ParameterEr
 from symode.gradients.choose import choose_method
 from symode.gradients.methods import GradientMethod, get_gradient_method
 from symode.gradients.methods.base import Runner
+from symode.gradients.second_order import SecondOrder
 from symode.gradients.setup import closed_span, make_layout
 from symode.gradients.setup import make_task as make_task
 from symode.gradients.task import Outcome
@@ -67,7 +68,7 @@ class Gradient:
         )
 
 
-class ValueAndGrad:
+class ValueAndGrad(SecondOrder):
     """A loss as a function of one flat vector, with its gradient: compiled once, called often.
 
     Made by `Model.value_and_grad`. Calling it with a point returns ``(value, gradient)``, ready for
@@ -125,7 +126,8 @@ class ValueAndGrad:
             **options,
         )  # fmt: skip
         self.reason = "chosen by the caller"
-        if isinstance(method, str) and method.lower() == "auto":
+        self.automatic = isinstance(method, str) and method.lower() == "auto"
+        if self.automatic:
             self.method, self.reason = choose_method(self.task)
         else:
             self.method = get_gradient_method(method)

@@ -21,6 +21,7 @@ from symode.gradients.as_scipy import ScipySystem, scipy_system
 from symode.gradients.black_box import BlackBox
 from symode.gradients.methods import GradientMethod
 from symode.gradients.value_and_grad import Gradient, ValueAndGrad
+from symode.interface.derivatives import Derivatives
 from symode.interface.solving import gradient, solve, source
 from symode.solvers.solution import Solution
 from symode.symbolic import blocks
@@ -29,7 +30,7 @@ from symode.symbolic.latex import display, model_latex
 from symode.symbolic.lift import lift_field
 
 
-class Model:
+class Model(Derivatives):
     r"""Dynamics :math:`\dot z = f(z, t, \theta)` and everything that is derived from them.
 
     Parameters
@@ -321,17 +322,9 @@ class Model:
         k=-1.9727757
         """
         return gradient(
-            self.equations,
-            loss,
-            span,
-            theta,
-            z0,
-            method=method,
-            solver=solver,
-            wrt=wrt,
-            gradient_rtol=gradient_rtol,
-            **options,
-        )
+            self.equations, loss, span, theta, z0, method=method, solver=solver, wrt=wrt,
+            gradient_rtol=gradient_rtol, **options,
+        )  # fmt: skip
 
     def value_and_grad(
         self, loss: LossLike, wrt: Any = ("theta", "z0"), **options: Any

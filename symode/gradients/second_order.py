@@ -1,0 +1,267 @@
+"""Second order: Hessian-vector products and Hessians of a loss, exact to the solver's tolerance."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from symode.equations.values import Named
+from symode.errors import OptionError, UnknownNameError, UnsupportedCombinationError
+from symode.gradients.directional import DirectionalTask
+from symode.gradients.methods import DiscreteAdjoint, GradientMethod
+from symode.gradients.methods.watched import WatchedRunner
+from symode.gradients.task import Task
+
+if TYPE_CHECKING:
+    from symode.gradients.pack import Layout
+
+Floats = NDArray[np.float64]
+
+
+class HessianProduct:
+    r"""The product of the Hessian of a task's loss with a direction: reverse over forward.
+
+    .. math:: H v = \nabla J'(\theta, z_0; v)
+
+    The directional derivative J' is a functional of z and its tangent s along v; its gradient, by
+    any method, is the product. With a method that differentiates computed steps they are those of
+    J, and s does not count in the error norm: the result is, to rounding, the derivative of the
+    computed gradient, and symmetric. Other methods hold s to the tolerances of z.
+
+    Cost: s moves with z, and the backward pass sees both: two to three gradients.
+
+    Parameters
+    ----------
+    task
+        The loss, and the parameters and initial values of the Hessian (``asked``).
+    method
+        The method of the gradient of J'.
+    """
+
+    def __init__(self, task: Task, method: GradientMethod) -> None:
+        self.base = task
+        # Whoever watches zeros differentiates computed steps.
+        frozen = DirectionalTask.of(task, frozen=True)
+        self.runner = method.prepare(frozen)
+        if not isinstance(self.runner, WatchedRunner):
+            counted = frozen.sharing_kernels_with(DirectionalTask.of(task, frozen=False))
+            self.runner = method.prepare(counted)
+
+    def __call__(
+        self, theta: Floats, z0: Floats | None, v_theta: Floats, v_z0: Floats
+    ) -> tuple[Floats, Floats]:
+        r"""Return the products in theta and z0.
+
+        Parameters
+        ----------
+        theta, z0
+            The point, whole; z0 is None where it comes from the model's initial values.
+        v_theta, v_z0
+            The direction: of the parameters asked for, and of all initial values.
+
+        Raises
+        ------
+        SolverError, GradientError
+            When a pass fails.
+        """
+        base, states = self.base, self.base.equations.n_states
+        start = np.zeros(states) if z0 is None else z0
+        size = np.abs(np.concatenate([base.chosen(theta), start]))
+        size[size == 0.0] = 1.0
+        # The product is linear in v, the tolerances of s are not: a direction of relative size 1.
+        unit = float(np.max(np.abs(np.concatenate([v_theta, v_z0])) / size, initial=0.0))
+        if unit == 0.0:
+            return np.zeros(base.m), np.zeros(states)
+        y0 = None if z0 is None else np.concatenate([z0, v_z0 / unit])
+        self.runner.compute(np.concatenate([theta, v_theta / unit]), y0)
+        found = self.runner.gradient
+        return found.theta * unit, found.lam[:states] * unit
+
+
+class SecondOrder:
+    """Second derivatives of a `ValueAndGrad`, as functions of its flat vector."""
+
+    if TYPE_CHECKING:
+        layout: Layout
+        task: Task
+        method: GradientMethod
+        automatic: bool
+        _local: threading.local
+
+        def _split(self, point: Any) -> tuple[Floats, Floats | None, dict[str, Any]]: ...
+
+    def hvp(self, point: Any, direction: Any) -> Floats:
+        r"""Return the product of the Hessian at a flat vector with a direction.
+
+        Ready for ``scipy.optimize.minimize(vg, point, jac=True, hessp=vg.hvp)`` with the methods
+        ``"Newton-CG"``, ``"trust-ncg"``, ``"trust-krylov"`` and ``"trust-constr"``.
+
+        Parameters
+        ----------
+        point, direction
+            In the order of ``wrt``. Shape ``(p,)``.
+
+        Raises
+        ------
+        SolverError, GradientError
+            When a pass fails.
+        UnsupportedCombinationError
+            Where ``wrt`` holds times, or the point a batch.
+
+        Examples
+        --------
+        >>> import sympy as sp, symode
+        >>> x, k = sp.symbols("x k")
+        >>> model = symode.Model({x: -k * x}, parameters=[k])
+        >>> vg = model.value_and_grad(symode.Loss(terminal=x), t1=1.0)
+        >>> vg.hvp(vg.pack(theta=[0.7], z0=[2.0]), [1.0, 0.0]).round(6)  # of z0 exp(-k t)
+        array([ 0.993171, -0.496585])
+        """
+        theta, z0, product = self._product(point)
+        v = np.asarray(direction, dtype=float)
+        if v.shape != (self.layout.size,) or not np.isfinite(v).all():
+            raise OptionError(
+                f"The direction must be {self.layout.size} finite numbers, one for each of "
+                f"{', '.join(self.layout.names)}; got {direction!r}."
+            )
+        return self._column(product, theta, z0, v)
+
+    def hessian(self, point: Any) -> Floats:
+        """Return the Hessian at a flat vector. Shape ``(p, p)``, symmetric.
+
+        One product for each column, and the mean with the transpose. Ready for
+        ``scipy.optimize.minimize(vg, point, jac=True, hess=vg.hessian)`` with the methods
+        ``"trust-exact"``, ``"dogleg"`` and ``"trust-constr"``.
+
+        Raises
+        ------
+        SolverError, GradientError, UnsupportedCombinationError
+            As `hvp`.
+
+        Examples
+        --------
+        >>> import sympy as sp, symode
+        >>> x, k = sp.symbols("x k")
+        >>> model = symode.Model({x: -k * x}, parameters=[k])
+        >>> vg = model.value_and_grad(symode.Loss(terminal=x), t1=1.0)
+        >>> vg.hessian(vg.pack(theta=[0.7], z0=[2.0])).round(6)
+        array([[ 0.993171, -0.496585],
+               [-0.496585,  0.      ]])
+        """
+        matrix = self.columns(point)
+        return 0.5 * (matrix + matrix.T)
+
+    @property
+    def product_method(self) -> GradientMethod:
+        """The method of Hessian-vector products."""
+        # Of few directions, forward sensitivities may have been chosen for the gradient.
+        return DiscreteAdjoint() if self.automatic else self.method
+
+    def columns(self, point: Any) -> Floats:
+        """Return the products with all unit vectors: the Hessian before it is made symmetric."""
+        theta, z0, product = self._product(point)
+        units = np.eye(self.layout.size)
+        return np.array([self._column(product, theta, z0, v) for v in units]).T
+
+    def _product(self, point: Any) -> tuple[Floats, Floats | None, HessianProduct]:
+        layout = self.layout
+        kinds = {part.kind for part in layout.parts} - {"theta", "z0"}
+        if kinds:
+            raise UnsupportedCombinationError(
+                "Second derivatives are in parameters and initial values; wrt also holds "
+                f"{', '.join(sorted(kinds))}. Leave it out, or use differences of gradients."
+            )
+        theta, z0, _ = self._split(point)
+        if z0 is not None and z0.ndim == 2:
+            raise UnsupportedCombinationError(
+                "Second derivatives are those of one trajectory; z0 is a batch."
+            )
+        product: HessianProduct | None = getattr(self._local, "product", None)
+        if product is None:
+            product = self._local.product = HessianProduct(self.task, self.product_method)
+        return theta, z0, product
+
+    def _column(
+        self, product: HessianProduct, theta: Floats, z0: Floats | None, v: Floats
+    ) -> Floats:
+        v_theta, v_z0 = np.zeros(self.task.m), np.zeros(self.task.equations.n_states)
+        for part in self.layout.parts:
+            if part.kind == "theta":
+                v_theta[part.among] = v[part.at]
+            else:
+                v_z0[part.places] = v[part.at]
+        dtheta, dz0 = product(theta, z0, v_theta, v_z0)
+        result = np.empty(v.size)
+        for part in self.layout.parts:
+            result[part.at] = dtheta[part.among] if part.kind == "theta" else dz0[part.places]
+        return result
+
+
+@dataclass(frozen=True, eq=False)
+class Hessian:
+    """Value, gradient and second derivatives of a loss, by name.
+
+    Parameters
+    ----------
+    value
+        J.
+    gradient
+        In the order asked for. Shape ``(p,)``.
+    matrix
+        Second derivatives, symmetric. Shape ``(p, p)``.
+    stats
+        Method, and ``asymmetry``: the largest difference between an entry and its mirror image
+        before they were averaged, in units of the largest entry, each scaled by the sizes of its
+        parameters. A measure of accuracy for methods other than those of computed steps, whose
+        products are symmetric to rounding.
+    """
+
+    value: float
+    gradient: Named
+    matrix: Floats
+    stats: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of rows and columns."""
+        return self.gradient.names
+
+    def __getitem__(self, pair: tuple[Any, Any]) -> float:
+        """Return one entry by two names, symbols or positions."""
+        i, j = (self._place(key) for key in pair)
+        return float(self.matrix[i, j])
+
+    def _place(self, key: Any) -> int:
+        if isinstance(key, int):
+            return key
+        name = str(key)
+        names = [n.removesuffix("(t0)") for n in self.names]
+        if name in self.names:
+            return self.names.index(name)
+        if name in names:
+            return names.index(name)
+        raise UnknownNameError(f"{key} is none of {', '.join(self.names)}.")
+
+    def __repr__(self) -> str:
+        """Return the matrix with its names."""
+        width = max(12, *(len(name) + 1 for name in self.names))
+        head = " " * width + "".join(name.rjust(width) for name in self.names)
+        rows = [
+            name.ljust(width) + "".join(f"{v:.5g}".rjust(width) for v in row)
+            for name, row in zip(self.names, self.matrix, strict=True)
+        ]
+        return "\n".join(["Hessian", head, *rows])
+
+
+def asymmetry_of(matrix: Floats, point: Floats) -> float:
+    """Return the largest |H_ij - H_ji| s_i s_j over the largest |H_ij| s_i s_j, s = |point|."""
+    size = np.abs(point)
+    size[size == 0.0] = 1.0
+    scaled = matrix * np.outer(size, size)
+    top = float(np.max(np.abs(scaled), initial=0.0))
+    return float(np.max(np.abs(scaled - scaled.T))) / top if top else 0.0
