@@ -222,11 +222,8 @@ DATA = Path(__file__).parents[2].parent / "shared" / "data" / "sundials" / "exam
 @pytest.mark.skipif(not DATA.exists(), reason="shared/data/sundials is not here")
 @every_method
 def test_the_hessian_example_of_sundials(method):
-    (entry,) = (
-        e
-        for e in json.loads(DATA.read_text("utf-8"))["examples"]
-        if "Hessian" in e.get("printed", {})
-    )
+    entries = json.loads(DATA.read_text("utf-8"))["examples"]
+    (entry,) = (e for e in entries if "Hessian" in e.get("printed", {}))
     text = "; ".join(f"{s}' = {r}" for s, r in zip(entry["states"], entry["rhs"], strict=True))
     model = symode.Model.from_text(text)
     loss = symode.Loss(running=sum(s**2 for s in model.states) / 2)
