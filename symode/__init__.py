@@ -45,7 +45,11 @@ _HOME = {
     "Softplus": "symode.problems.transforms",
     "Affine": "symode.problems.transforms",
     "fit": "symode.problems.fit",
-    "Fit": "symode.problems.fit",
+    "Fit": "symode.problems.result",
+    "Profile": "symode.problems.profiles",
+    "Band": "symode.problems.bands",
+    "Bootstrap": "symode.problems.bootstrap",
+    "Identifiability": "symode.problems.identifiability",
     "Intervals": "symode.problems.intervals",
     "SymodeError": "symode.errors",
     "SolverError": "symode.errors",
@@ -60,6 +64,8 @@ _HOME = {
 __all__ = [
     "Affine",
     "BacksolveAdjoint",
+    "Band",
+    "Bootstrap",
     "CheckpointedAdjoint",
     "Condition",
     "Data",
@@ -74,6 +80,7 @@ __all__ = [
     "Gradient",
     "GradientError",
     "Hessian",
+    "Identifiability",
     "InterpolatingAdjoint",
     "Intervals",
     "Laplace",
@@ -91,6 +98,7 @@ __all__ = [
     "ObservationGroup",
     "Poisson",
     "Problem",
+    "Profile",
     "Softplus",
     "Solution",
     "SolverError",
@@ -128,14 +136,19 @@ if TYPE_CHECKING:
     from symode.gradients.value_and_grad import Gradient, ValueAndGrad
     from symode.gradients.verify import verify
     from symode.interface.model import Model
+    from symode.problems.bands import Band
+    from symode.problems.bootstrap import Bootstrap
     from symode.problems.conditions import Condition
     from symode.problems.counts import NegativeBinomial, Poisson
     from symode.problems.data import Data
-    from symode.problems.fit import Fit, fit
+    from symode.problems.fit import fit
+    from symode.problems.identifiability import Identifiability
     from symode.problems.intervals import Intervals
     from symode.problems.noise import Log10Normal, LogNormal, Normal
     from symode.problems.priors import LaplacePrior, NormalPrior, UniformPrior
     from symode.problems.problem import Problem
+    from symode.problems.profiles import Profile
+    from symode.problems.result import Fit
     from symode.problems.tails import Laplace, StudentT
     from symode.problems.transforms import Affine, Logit, Softplus
     from symode.solvers.solution import Solution

@@ -81,6 +81,10 @@ class Poisson(_Counts):
         low, high = poisson.interval(level, h)
         return np.asarray(low), np.asarray(high)
 
+    def draw(self, h: Floats, sigma: Floats, rng: np.random.Generator) -> Floats:
+        """Return counts drawn around the model's values."""
+        return rng.poisson(h).astype(float)
+
 
 @dataclass(frozen=True)
 class NegativeBinomial(_Counts):
@@ -155,6 +159,10 @@ class NegativeBinomial(_Counts):
 
         low, high = nbinom.interval(level, sigma, sigma / (sigma + h))
         return np.asarray(low), np.asarray(high)
+
+    def draw(self, h: Floats, sigma: Floats, rng: np.random.Generator) -> Floats:
+        """Return counts drawn around the model's values."""
+        return rng.negative_binomial(sigma, sigma / (sigma + h)).astype(float)
 
 
 def _size_information(mean: Floats, size: Floats) -> Floats:

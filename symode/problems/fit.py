@@ -5,165 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from symode.equations.values import Named
-from symode.errors import FitError, OptionError
+from symode.errors import OptionError
 from symode.problems.campaign import Campaign
 from symode.problems.executors import check_workers
-from symode.problems.intervals import Intervals, intervals
 from symode.problems.optimizers import choose_optimizer
 from symode.problems.problem import Problem
-from symode.problems.starts import Start, starting_points
+from symode.problems.result import Fit
+from symode.problems.starts import starting_points
 from symode.problems.store import FitStore
-from symode.problems.summary import summary_lines
 from symode.solvers.methods import did_you_mean
 from symode.solvers.options import NAMES
 
 Floats = NDArray[np.float64]
-
-#: What a search may end above the best and count as the same: no test could tell them apart.
-SAME_VALUE = 1e-3
-
-
-@dataclass(frozen=True, eq=False)
-class Fit:
-    """What `fit` found.
-
-    Parameters
-    ----------
-    problem
-        What was fitted.
-    starts
-        Every search, best first, failed ones last.
-    optimizer
-        The search that was used.
-    seed
-        Of the starting points.
-    requested
-        How many searches were asked for; more than there are when the fit was interrupted.
-    seconds
-        Wall time.
-
-    Examples
-    --------
-    >>> import sympy as sp, symode
-    >>> x, k = sp.symbols("x k")
-    >>> model = symode.Model({x: -k * x}, parameters=[k], initial={x: 2})
-    >>> data = symode.Data([1, 2, 3], {"x": [1.01, 0.48, 0.26]})
-    >>> result = symode.fit(
-    ...     symode.Problem(model, data, symode.Normal(0.02), scale="log10"), starts=3, seed=0)
-    >>> round(float(result.theta["k"]), 3), result.n_best
-    (0.694, 3)
-    """
-
-    problem: Problem
-    starts: tuple[Start, ...]
-    optimizer: str
-    seed: int
-    requested: int
-    seconds: float
-
-    @property
-    def best(self) -> Start:
-        """The search that ended lowest.
-
-        Raises
-        ------
-        FitError
-            When every search failed, with the first reason.
-        """
-        if self.starts[0].status == "failed":
-            raise FitError(
-                f"All {len(self.starts)} starts failed, the first one so: "
-                f"{self.starts[0].message} Narrow bounds= towards plausible values, or pass "
-                "starts= as points."
-            )
-        return self.starts[0]
-
-    @property
-    def theta(self) -> Named:
-        """All parameters at the best fit, by name or position; fixed ones included."""
-        return self.best.theta
-
-    @property
-    def value(self) -> float:
-        """Negative log-likelihood at the best fit."""
-        return self.best.value
-
-    @property
-    def n_best(self) -> int:
-        """How many searches ended at the best value."""
-        return sum(start.value <= self.value + self._same for start in self.starts)
-
-    @property
-    def n_failed(self) -> int:
-        """How many searches failed."""
-        return sum(start.status == "failed" for start in self.starts)
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether Ctrl-C ended the fit early."""
-        return len(self.starts) < self.requested
-
-    @property
-    def _same(self) -> float:
-        """Difference in value below which two searches count as ending at the same place."""
-        scores = self.problem.scores(self.problem.space.point(self.theta))
-        misfit = scores.misfit
-        return SAME_VALUE * min(1.0, misfit) + 1e-8
-
-    def intervals(self, level: float = 0.95, curvature: str = "fisher") -> Intervals:
-        """Return estimates with standard errors and confidence intervals.
-
-        Parameters
-        ----------
-        level
-            Confidence level, between 0 and 1.
-        curvature
-            ``"fisher"``: the Fisher information, from exact sensitivities. ``"hessian"``: the
-            second derivative of the negative log-likelihood, by differences of its exact gradient.
-        """
-        return intervals(self.problem, self.best, level, curvature)
-
-    def table(self, level: float = 0.95) -> str:
-        """Return names, estimates, standard errors and intervals as lines of text."""
-        return str(self.intervals(level))
-
-    def plot(self, axes: Any = None, *, level: float = 0.95) -> Any:
-        """Draw data and fitted curves, one panel for each observable; return the axes.
-
-        Parameters
-        ----------
-        axes
-            Matplotlib axes to draw in, one for each observable; new ones by default.
-        level
-            Share of measurements that the shaded band around each curve should hold, according to
-            the noise; 0 draws none.
-
-        Raises
-        ------
-        MissingExtraError
-            Without matplotlib, which the extra ``fit`` installs.
-        """
-        from symode.problems.plots import plot_fit
-
-        return plot_fit(self.problem, self.theta, axes, level)
-
-    def summary(self) -> str:
-        """Return how the searches went, in a few lines of text."""
-        return "\n".join(summary_lines(self))
-
-    def __repr__(self) -> str:
-        """Return how the searches went, and the best estimates."""
-        lines = list(summary_lines(self))
-        if self.starts[0].status != "failed":
-            lines += [f"  {n} = {self.theta[n]:.6g}" for n in self.problem.space.names]
-        return "\n".join(lines)
 
 
 def fit(

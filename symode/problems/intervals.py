@@ -135,7 +135,7 @@ def intervals(problem: Problem, best: Start, level: float, curvature: str) -> In
             else:
                 inner = _inverse_hessian(problem, x, free, remarks, inner)
         covariance[np.ix_(free, free)] = inner
-        remarks += [_statement(direction, labels) for direction in undetermined]
+        remarks += [describe_direction(direction, labels) for direction in undetermined]
     error = np.sqrt(np.diag(covariance))
     with np.errstate(invalid="ignore"):
         correlation = covariance / np.outer(error, error)
@@ -217,7 +217,7 @@ def _sparse_basis(rows: Floats) -> Floats:
     return basis
 
 
-def _statement(direction: Floats, labels: Sequence[str]) -> str:
+def describe_direction(direction: Floats, labels: Sequence[str]) -> str:
     """Return a sentence that names an undetermined direction."""
     parts = [
         (float(c), label) for c, label in zip(direction, labels, strict=True) if abs(c) > INVOLVED

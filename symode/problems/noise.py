@@ -85,6 +85,10 @@ class Noise(Protocol):
         """Return the ends of the central range that holds this share of measurements."""
         ...
 
+    def draw(self, h: Floats, sigma: Floats, rng: np.random.Generator) -> Floats:
+        """Return measurements drawn around the model's values."""
+        ...
+
 
 @dataclass(frozen=True)
 class LocationScale:
@@ -147,6 +151,15 @@ class LocationScale:
         half = self._quantile(0.5 + level / 2) * sigma
         return self.measure.unscaled(u - half), self.measure.unscaled(u + half)
 
+    def draw(self, h: Floats, sigma: Floats, rng: np.random.Generator) -> Floats:
+        """Return measurements drawn around the model's values."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            u = self.measure.scaled(h)
+        return np.asarray(self.measure.unscaled(u + sigma * self._standard(rng, np.shape(h))))
+
+    def _standard(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
+        raise NotImplementedError
+
     def _rho(self, r: sp.Expr) -> sp.Expr:
         raise NotImplementedError
 
@@ -168,6 +181,9 @@ class LocationScale:
 
 class _Gaussian(LocationScale):
     is_normal: ClassVar[bool] = True
+
+    def _standard(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
+        return rng.standard_normal(shape)
 
     def _rho(self, r: sp.Expr) -> sp.Expr:
         return r**2 / 2

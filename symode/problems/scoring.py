@@ -2,6 +2,7 @@ r"""Fisher scoring: the last digits of a search, and the measure of how much it 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,11 +48,12 @@ class Ending:
         return self.decrement <= CONVERGED * min(1.0, misfit) + 1e-10
 
 
-def score_to_the_end(counter: Counter, x: Floats) -> Ending:
+def score_to_the_end(counter: Counter, x: Floats, held: Sequence[int] = ()) -> Ending:
     r"""Take scoring steps :math:`-F^{-1} g` while they lower the value.
 
     With residuals and their Jacobian at hand the information F costs nothing more, and the steps
-    reach the optimum to rounding where those of SciPy end in the noise of the value.
+    reach the optimum to rounding where those of SciPy end in the noise of the value. Entries of x
+    that are ``held`` stay as they are.
 
     Raises
     ------
@@ -61,7 +63,7 @@ def score_to_the_end(counter: Counter, x: Floats) -> Ending:
     space = counter.problem.space
     scores = counter.scores(x)
     value = scores.value
-    step, decrement = scoring_step(scores, space.at_bound(x), space.widths)
+    step, decrement = scoring_step(scores, space.at_bound(x), space.widths, held)
     for _ in range(MAX_STEPS):
         if decrement <= 1e-14 * (1.0 + abs(value)):
             break
@@ -77,11 +79,13 @@ def score_to_the_end(counter: Counter, x: Floats) -> Ending:
         else:
             break
         x, value, scores = trial, trial_value, trial_scores
-        step, decrement = scoring_step(scores, space.at_bound(x), space.widths)
+        step, decrement = scoring_step(scores, space.at_bound(x), space.widths, held)
     return Ending(x, value, scores, decrement)
 
 
-def scoring_step(scores: Scores, sides: NDArray[np.intp], widths: Floats) -> tuple[Floats, float]:
+def scoring_step(
+    scores: Scores, sides: NDArray[np.intp], widths: Floats, held: Sequence[int] = ()
+) -> tuple[Floats, float]:
     r"""Return :math:`-F^{-1} g`, no longer than the box, and :math:`\tfrac12 g^\top F^{-1} g`.
 
     Parameters that a bound holds (``sides``: -1 lower, 1 upper) do not move, nor does the point
@@ -89,7 +93,9 @@ def scoring_step(scores: Scores, sides: NDArray[np.intp], widths: Floats) -> tup
     """
     gradient, root = scores.gradient, scores.information_root
     # Downhill is out of the box where the gradient points into it.
-    free = np.flatnonzero(sides * gradient >= 0)
+    movable = sides * gradient >= 0
+    movable[list(held)] = False
+    free = np.flatnonzero(movable)
     step = np.zeros(gradient.size)
     lengths = np.linalg.norm(root[:, free], axis=0)
     free, lengths = free[lengths > 0], lengths[lengths > 0]

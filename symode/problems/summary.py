@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from symode.problems.fit import Fit
+    from symode.problems.result import Fit
 
 
 def summary_lines(result: Fit) -> Iterator[str]:

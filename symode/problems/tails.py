@@ -59,6 +59,9 @@ class Laplace(_OnScale):
     True
     """
 
+    def _standard(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
+        return rng.laplace(size=shape)
+
     def _rho(self, r: sp.Expr) -> sp.Expr:
         return sp.Abs(r)
 
@@ -113,6 +116,9 @@ class StudentT(_OnScale):
         super().__post_init__()
         if not (np.isfinite(self.df) and self.df > 0):
             raise OptionError(f"df must be positive and finite; got {self.df!r}.")
+
+    def _standard(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
+        return rng.standard_t(self.df, shape)
 
     def _rho(self, r: sp.Expr) -> sp.Expr:
         nu = sp.Float(self.df)
