@@ -50,8 +50,8 @@ def plot_profile(profile: Profile, axes: Any = None) -> Any:
             axes.axvline(end, color="C0", lw=0.8, ls=":")
     axes.plot(profile.values[np.argmin(rise)], 0.0, "o", color="black", ms=5)
     axes.set_ylim(-0.05 * top, 1.6 * top)
-    # Less than a factor of five has no decades to label.
-    if profile.label.startswith("log") and profile.values.max() > 5 * profile.values.min():
+    # Narrow ranges have no decades to label.
+    if profile.label.startswith("log") and profile.values.max() > 20 * profile.values.min():
         axes.set_xscale("log")
     else:
         axes.locator_params(axis="x", nbins=5)
