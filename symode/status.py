@@ -7,6 +7,7 @@ from typing import Final
 SUCCESS: Final = 0
 PAUSED: Final = 1  # out of step budget for this entry: the caller re-enters
 FULL: Final = 2  # step store is full: the caller enlarges it and re-enters
+SWITCH: Final = 3  # stiffness began or ended: the caller goes on with the other method
 MAX_STEPS: Final = -1
 STEP_TOO_SMALL: Final = -2
 NONFINITE: Final = -3
@@ -18,6 +19,7 @@ SENTENCES: Final[dict[int, str]] = {
     SUCCESS: "the solve reached its end",
     PAUSED: "the solve was interrupted before its end",
     FULL: "the store of steps is full",
+    SWITCH: "another method should go on here",
     MAX_STEPS: "the limit on the number of steps was reached",
     STEP_TOO_SMALL: "the step size fell below the resolution of time",
     NONFINITE: "the right-hand side is not finite here",

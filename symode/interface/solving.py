@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from symode.codegen.backends import compile_kernels
+from symode.codegen.compiled import NativeModel
 from symode.codegen.program import make_bundle
 from symode.equations.equations import Equations
 from symode.equations.loss import LossLike, resolve_loss
@@ -21,9 +22,10 @@ from symode.gradients.setup import closed_span, make_layout, make_task
 from symode.gradients.task import Outcome
 from symode.gradients.tightened import tightened
 from symode.gradients.value_and_grad import Gradient, ValueAndGrad
+from symode.kernels import types as kt
 from symode.solvers import native
 from symode.solvers.integrate import Forward, check_span, check_times, integrate
-from symode.solvers.options import check_names, make_options
+from symode.solvers.options import SolverOptions, check_names, make_options
 from symode.solvers.solution import Solution
 from symode.symbolic.derive import FIELD_KERNELS, derive_jac, derive_rhs, linear_kernels
 from symode.symbolic.lift import lift_expressions, lift_field, lift_initial
@@ -51,28 +53,36 @@ def solve(
     solver = make_options(equations.state_names, **options)
     values = parameters(equations, theta)
     field = lift_field(equations)
-    kernels = {"rhs": ("field", derive_rhs(field))}
-    if solver.is_stiff:
-        kernels["jac"] = ("field", derive_jac(field))
-        kernels |= linear_kernels(field, transposed=False)
-    pattern = native.native_pattern(field if solver.is_stiff else None)
     if z0 is None:
         needs_initial(equations)
-        kernels["initial"] = ("field", lift_initial(equations, field.n_states)[0])
-    compiled = compile_kernels(kernels, equations.n_parameters, backend)
-    p = compiled.pack(values)
+
+    def build(options: SolverOptions) -> tuple[NativeModel, kt.System]:
+        kernels = {"rhs": ("field", derive_rhs(field))}
+        if options.is_stiff:
+            kernels["jac"] = ("field", derive_jac(field))
+            kernels |= linear_kernels(field, transposed=False)
+        if z0 is None:
+            kernels["initial"] = ("field", lift_initial(equations, field.n_states)[0])
+        compiled = compile_kernels(kernels, equations.n_parameters, backend)
+        pattern = native.native_pattern(field if options.is_stiff else None)
+        p = compiled.pack(values)
+        return compiled, native.make_field(compiled, field.n_states, p, pattern)
+
+    compiled, system = build(solver)
+    p = system.p
     if z0 is None:
         y0 = compiled.call("initial", t0, np.zeros(field.n_states), p)
     else:
         y0 = vector(z0, equations.state_names, "initial values", InitialStateError)
     inner = np.empty(0) if times is None else check_times(times, t0, t1)
     forward = Forward(
-        native.make_field(compiled, field.n_states, p, pattern),
+        system,
         solver,
         native.make_observations(inner, field.n_states),
         field.n_states,
         compiled.work_size,
         keep=dense_output or times is None,
+        build=build,
     )
     solution = integrate(
         forward,

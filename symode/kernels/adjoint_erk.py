@@ -18,6 +18,7 @@ from symode.kernels.dense import interpolant_weights
 from symode.kernels.erk import combine
 from symode.kernels.jit import inline
 from symode.kernels.types import (
+    FIRST_OBS,
     LEFT,
     NEXT_OBS,
     VJP,
@@ -100,7 +101,7 @@ def adjoint_erk(
         for i in range(n):
             base[i] = 0.0
         inside = False
-        while count[NEXT_OBS] > loss.n_start and observations.step[count[NEXT_OBS] - 1] == step:
+        while count[NEXT_OBS] > count[FIRST_OBS] and observations.step[count[NEXT_OBS] - 1] == step:
             o = count[NEXT_OBS] - 1
             if observations.s[o] == 1.0:
                 for i in range(n):

@@ -131,8 +131,9 @@ def _entry(address: int) -> int:
         ),
     )  # fmt: skip
     control = Control(
-        _float(w), _int(w), _float(w), _bool(w), _bool(w), _floats(w), _floats(w), _floats(w)
-    )
+        _float(w), _int(w), _float(w), _bool(w), _bool(w), _int(w), _float(w), _int(w),
+        _floats(w), _floats(w), _floats(w),
+    )  # fmt: skip
     store = Store(_bool(w), _floats(w), _floats(w), _matrix(w), _cube(w))
     observations = Observations(_floats(w), _matrix(w), _ints(w), _floats(w))
     loss = LossTable(_int(w), _ints(w), _matrix(w), _matrix(w), _floats(w))

@@ -16,6 +16,8 @@ from symode.kernels.loop import advance
 from symode.kernels.loss import evaluate_loss, finish
 from symode.kernels.types import (
     DRIFT,
+    EARLIER,
+    FIRST_OBS,
     FSAL_READY,
     GROUP,
     HOIST,
@@ -25,6 +27,7 @@ from symode.kernels.types import (
     N_COUNT,
     N_SCALARS,
     NEXT_OBS,
+    PATIENCE,
     PHASE,
     STEPS,
     T_END,
@@ -78,6 +81,7 @@ def begin(
         for k in range(loss.n_start):
             observations.y[k, i] = scratch.y[i]
     count[NEXT_OBS] = loss.n_start
+    count[FIRST_OBS] = loss.n_start
     scratch.clock[T] = t0
     scratch.clock[T_END] = t1
     scratch.clock[GROUP] = 0.0
@@ -114,10 +118,16 @@ def discrete_member(
     from_initial: bool,
     budget: int,
 ) -> int:
-    """Run one member with the transpose of its own steps; return a status."""
+    """Run one member with the transpose of its own steps; return a status.
+
+    On SWITCH the caller makes another segment, and enters with its method in phase FORWARD. The
+    last segment evaluates the loss and goes back over its own steps; the caller then enters each
+    earlier one in phase BACKWARD, see `symode.gradients.methods.discrete`.
+    """
     count = scratch.count
     if count[PHASE] == 0:
         begin(system, loss, observations, scratch, z0, t0, t1, from_initial)
+        count[PATIENCE] = control.patience
         count[PHASE] = FORWARD
     if count[PHASE] == FORWARD:
         status = advance(method, system, control, store, observations, scratch, budget)
@@ -133,7 +143,8 @@ def discrete_member(
         status = adjoint_steps(method, system, store, observations, loss, scratch, gradient, budget)
         if status != SUCCESS:
             return status
-        finish(system, loss, t0, z0, scratch, gradient, from_initial)
+        if count[EARLIER] == 0:
+            finish(system, loss, t0, z0, scratch, gradient, from_initial)
         count[PHASE] = DONE
     return SUCCESS
 
@@ -216,13 +227,13 @@ def continuous_backward(
     gradient: Gradient,
     budget: int,
 ) -> int:
-    r"""Integrate an adjoint ODE from t1 to t0, segment by segment; return a status.
+    r"""Integrate an adjoint ODE from clock[T] to t0, between observations; return a status.
 
-    The adjoint jumps at each observation, and a step across it would smooth the jump. With
-    ``z_offset == 0`` the state is (lam, mu) along a stored trajectory; with ``z_offset == n`` it is
-    the note's (z, lam, mu): z is compared with what the forward pass found, the difference kept
-    as drift in units of ``allowed``, and z restarted from the stored value. ``none`` is a store
-    that keeps nothing.
+    Those from count[FIRST_OBS] to count[LEFT] - 1 lie between. The adjoint jumps at each, and a
+    step across it would smooth the jump. With ``z_offset == 0`` the state is (lam, mu) along a
+    stored trajectory; with ``z_offset == n`` it is the note's (z, lam, mu): z is compared with what
+    the forward pass found, the difference kept as drift in units of ``allowed``, and z restarted
+    from the stored value. ``none`` is a store that keeps nothing.
     """
     n, clock, count = z0.size, scratch.clock, scratch.count
     y = scratch.y
@@ -231,7 +242,7 @@ def continuous_backward(
         if status != SUCCESS:
             return status
         o = count[LEFT] - 1
-        at_start = o < loss.n_start
+        at_start = o < count[FIRST_OBS]
         if z_offset:
             total = 0.0
             for i in range(n):
@@ -244,14 +255,14 @@ def continuous_backward(
         if at_start:
             return SUCCESS
         t = observations.t[o]
-        while o >= loss.n_start and observations.t[o] == t:
+        while o >= count[FIRST_OBS] and observations.t[o] == t:
             for i in range(n):
                 y[z_offset + i] += loss.seeds[o, i]
             o -= 1
         count[LEFT] = o + 1
         count[FSAL_READY] = 0
         clock[T] = t
-        clock[T_END] = observations.t[o] if o >= loss.n_start else t0
+        clock[T_END] = observations.t[o] if o >= count[FIRST_OBS] else t0
 
 
 @kernel

@@ -14,7 +14,9 @@ from symode.kernels.erk import complete_stages, step_erk
 from symode.kernels.jit import by_type, inline, kernel
 from symode.kernels.rhs import evaluate
 from symode.kernels.rosenbrock import step_rosenbrock
+from symode.kernels.stiffness import watch
 from symode.kernels.types import (
+    BEFORE,
     CAUSE,
     ERR,
     FSAL_READY,
@@ -47,6 +49,7 @@ from symode.status import (
     SINGULAR,
     STEP_TOO_SMALL,
     SUCCESS,
+    SWITCH,
 )
 
 #: Logarithm of 1e-4, the smallest error the controller remembers.
@@ -232,6 +235,9 @@ def advance(
         State and memory; the state at the end is ``scratch.y``.
     budget
         Steps to try before returning PAUSED.
+
+    Where count[PATIENCE] is not 0, SWITCH is returned after a step when another method should go
+    on, see `symode.kernels.stiffness`.
     """
     clock, count = scratch.clock, scratch.count
     if clock[T] == clock[T_END]:
@@ -247,7 +253,7 @@ def advance(
         remaining = end - t
         if store.keep and not control.replay and count[STEPS] >= store.h.size:
             return FULL
-        if count[STEPS] >= control.max_steps:
+        if count[STEPS] + count[BEFORE] >= control.max_steps:
             return failure(system, scratch, MAX_STEPS)
         h = store.h[count[STEPS]] if control.replay else clock[H]
         last = abs(h) >= abs(remaining) * (1.0 - 1e-12)
@@ -300,6 +306,8 @@ def advance(
         complete = observe(method, system, observations, t, h, t_new, scratch, complete)
         if store.keep:
             keep_step(method, system, store, scratch, t, h, t_new, complete)
+        # Before stage 0 and y are overwritten: the test compares stages of this step.
+        switch = watch(method, system, control, h, scratch)
         count[STEPS] += 1
         count[CAUSE] = SUCCESS
         clock[T] = t_new
@@ -327,6 +335,8 @@ def advance(
         count[JUST_REJECTED] = 0
         if last:
             return SUCCESS
+        if switch:
+            return SWITCH
     return PAUSED
 
 

@@ -50,7 +50,8 @@ T_END: Final = 2
 ERR: Final = 3  # logarithm of the norm of the last accepted step's error, for the PI controller
 H_TRIED: Final = 4  # last step size tried, reported on failure
 GROUP: Final = 5  # largest norm of the grouped components so far
-N_CLOCK: Final = 6
+RHO: Final = 6  # |h| ρ(J) when last found at the limit, see `symode.kernels.stiffness`
+N_CLOCK: Final = 7
 
 #: Places in `Scratch.count`.
 STEPS: Final = 0
@@ -68,7 +69,15 @@ CAUSE: Final = 11  # status of a last try that has no error to judge, such as NO
 JUST_REJECTED: Final = 12  # whether the last try was rejected: the next step may not grow
 LEFT: Final = 13  # steps, or observations, that the backward pass still has to visit
 PIVOTED: Final = 14  # whether the current factors are the dense, pivoted ones
-N_COUNT: Final = 15
+FIRST_OBS: Final = 15  # first observation of this segment
+EARLIER: Final = 16  # segments before this one
+BEFORE: Final = 17  # steps in them
+PATIENCE: Final = 18  # signs of (or against) stiffness that ask for the other method; 0: never
+EVIDENCE: Final = 19  # signs so far
+AGAINST: Final = 20  # signs against, in a row
+WATCHED: Final = 21  # steps since the start of the segment
+RETURN: Final = 22  # patience of the next segment of the implicit method; 0: not yet set
+N_COUNT: Final = 23
 
 
 class Erk(NamedTuple):
@@ -222,6 +231,9 @@ class Control(NamedTuple):
     h_max: float
     replay: bool  # take the stored step sizes as they are
     lazy: bool  # make the interpolant's extra stages only where an observation needs them
+    patience: int  # of the first segment, see PATIENCE
+    limit: float  # |h| ρ(J) from which it counts as stiff, or below which as not
+    n_tested: int  # leading components that tell stiffness: the states
     atol: Floats  # (N,); infinite where a component does not count
     floor: Floats  # (N,) share of the largest past value that counts as current size
     weight: Floats  # (N,) weights of components judged together; empty where there are none

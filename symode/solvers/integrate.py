@@ -3,103 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from symode.errors import OptionError, SolverError
 from symode.kernels import types as kt
-from symode.solvers import native
-from symode.solvers.options import DEFAULT_STIFF, SolverOptions
-from symode.solvers.solution import Solution, Stats
+from symode.solvers.forward import Forward as Forward
+from symode.solvers.options import DEFAULT_STIFF
+from symode.solvers.solution import Solution
 from symode.solvers.tableau import ExplicitTableau
 from symode.status import BLOW_UP, MAX_STEPS, NONFINITE, SENTENCES, STEP_TOO_SMALL, SUCCESS
 
 Floats = NDArray[np.float64]
 JacobianFunction = Callable[[float, Floats], Floats]
-
-#: Steps the store holds before it first grows.
-CAPACITY = 256
-
-
-@dataclass
-class Forward:
-    """A forward solve in progress: what kernels need, kept together and reused.
-
-    Parameters
-    ----------
-    system, options
-        What to solve and how.
-    observations
-        Times to record, in the order of the solve.
-    n_controlled
-        Leading components under absolute tolerance; those after it, up to n, are quadratures,
-        held to rtol of their own largest value; tangents follow with ``tangent_atol``.
-    weight
-        Weights of components judged together (tangents of quadratures).
-    """
-
-    system: kt.System
-    options: SolverOptions
-    observations: kt.Observations
-    n_controlled: int
-    work_size: int
-    keep: bool = True
-    lazy: bool = False
-    tangent_atol: Floats | None = None
-    weight: Floats | None = None
-
-    def __post_init__(self) -> None:
-        n = self.system.n
-        self.method = native.native_method(self.options.tableau)
-        extra = np.empty(0) if self.tangent_atol is None else self.tangent_atol
-        atol = np.concatenate([self.options.atol, np.zeros(n - self.n_controlled), extra])
-        floor = np.zeros(atol.size)
-        floor[self.n_controlled : n] = 1.0
-        self.control = native.make_control(
-            self.options, atol, floor, weight=self.weight, lazy=self.lazy
-        )
-        self.scratch = native.make_scratch(self.method, self.system, atol.size, self.work_size)
-        self.store = native.make_store(self.method, n, CAPACITY if self.keep else 0, self.keep)
-        self.driver = native.Driver(self.enlarge)
-
-    def enlarge(self) -> None:
-        """Double the store."""
-        self.store = native.enlarged(self.store)
-
-    def reset(self, y0: Floats, t0: float, t1: float) -> None:
-        """Go to the start."""
-        scratch = self.scratch
-        scratch.count[:] = 0
-        scratch.y[:] = y0
-        scratch.clock[kt.T], scratch.clock[kt.T_END] = t0, t1
-        scratch.clock[kt.H_TRIED] = np.nan
-        scratch.clock[kt.GROUP] = 0.0
-        at_start = self.observations.t == t0
-        self.observations.y[at_start] = y0
-        scratch.count[kt.NEXT_OBS] = np.count_nonzero(at_start)
-
-    def run(self) -> int:
-        """Advance to the end; return the status."""
-        from symode.kernels.loop import advance
-
-        return self.driver.run(
-            lambda budget: advance(
-                self.method,
-                self.system,
-                self.control,
-                self.store,
-                self.observations,
-                self.scratch,
-                budget,
-            )
-        )
-
-    @property
-    def stats(self) -> Stats:
-        """What the solve cost so far."""
-        return Stats.of(self.options.tableau.name, self.scratch.count, self.driver.seconds)
 
 
 def check_times(times: Sequence[float] | Floats, t0: float, t1: float) -> Floats:
@@ -174,17 +91,14 @@ def integrate(
     status = forward.run()
     if status != SUCCESS and raise_on_failure:
         raise solver_error(status, names, forward, jacobian)
-    count, store = forward.scratch.count, forward.store
-    n, steps = len(names), int(count[kt.STEPS])
-    dense = None
-    if forward.keep and steps:
-        dense = (forward.method, store, steps)
+    n = len(names)
+    dense = tuple(s.dense for s in forward.segments if s.steps) if forward.keep else ()
     if at_steps and forward.keep:
-        t, z = store.t[: steps + 1].copy(), store.z[: steps + 1, :n].copy()
-        if not steps:
-            t, z = np.array([span[0]]), np.array([y0[:n]])
+        # A segment starts where the one before it ended: one row for both.
+        t = np.concatenate([[span[0]], *(store.t[1 : k + 1] for _, store, k in dense)])
+        z = np.concatenate([[y0[:n]], *(store.z[1 : k + 1, :n] for _, store, k in dense)])
     else:
-        reached = int(count[kt.NEXT_OBS])
+        reached = int(forward.scratch.count[kt.NEXT_OBS])
         t = forward.observations.t[:reached].copy()
         z = forward.observations.y[:reached, :n].copy()
     return Solution(t, z, tuple(names), forward.stats, status, {}, dense)
@@ -197,7 +111,7 @@ def solver_error(
     clock, scratch = forward.scratch.clock, forward.scratch
     t, h = float(clock[kt.T]), float(clock[kt.H_TRIED])
     z = scratch.y[: len(names)].copy()
-    tableau = forward.options.tableau
+    tableau = forward.stepper.tableau
     state = ", ".join(f"{name} = {value:.6g}" for name, value in zip(names, z, strict=True))
     parts = [
         f"{tableau.name} stopped at t = {t:.10g} with {state} and step size {h:.3g}: "

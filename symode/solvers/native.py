@@ -153,6 +153,9 @@ def make_control(
     rtol: float | None = None,
     replay: bool = False,
     lazy: bool = False,
+    patience: int = 0,
+    limit: float = 0.0,
+    n_tested: int = 0,
 ) -> kt.Control:
     """Return the step control for a state with these absolute tolerances."""
     return kt.Control(
@@ -161,6 +164,9 @@ def make_control(
         h_max=options.h_max,
         replay=replay,
         lazy=lazy,
+        patience=patience,
+        limit=float(limit),
+        n_tested=n_tested,
         atol=np.ascontiguousarray(atol, dtype=float),
         floor=np.ascontiguousarray(floor, dtype=float),
         weight=np.empty(0) if weight is None else weight,

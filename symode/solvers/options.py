@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from symode.errors import OptionError
 from symode.solvers.methods import METHODS, Tableau, did_you_mean, get_method
 
-#: What ``solver="auto"`` means until stiffness is detected by the solver itself: the cheaper of
-#: the two at equal gradient error (see docs/measurements.md).
+#: The explicit method of ``solver="auto"``: the cheaper of the two at equal gradient error (see
+#: docs/measurements.md).
 LOOSE_EXPLICIT, TIGHT_EXPLICIT, TIGHT = "tsit5", "vern7", 1e-5
 #: The method to name when an explicit one fails on a stiff problem.
 DEFAULT_STIFF = "rodas5p"
@@ -75,6 +75,10 @@ class SolverOptions:
         Accepted steps allowed.
     h_max
         Largest step size, in units of time.
+    stiff
+        Name of the method that goes on where the problem is stiff; empty for no switching.
+    reason
+        Why these methods.
     """
 
     tableau: Tableau
@@ -82,6 +86,12 @@ class SolverOptions:
     atol: NDArray[np.float64]
     max_steps: int
     h_max: float
+    stiff: str = ""
+    reason: str = "chosen by the caller"
+
+    def with_method(self, name: str) -> SolverOptions:
+        """Return these options for one method alone."""
+        return replace(self, tableau=get_method(name), stiff="")
 
     @property
     def is_stiff(self) -> bool:
@@ -132,14 +142,42 @@ def make_options(
         )
     if not (isinstance(rtol, int | float) and 1e-14 <= rtol <= 0.1):
         raise OptionError(f"rtol must lie between 1e-14 and 0.1; got {rtol!r}.")
+    stiff, reason = "", "chosen by the caller"
     if solver.lower() == "auto":
-        solver = TIGHT_EXPLICIT if rtol < TIGHT else LOOSE_EXPLICIT
+        solver, stiff, reason = choose_solvers(float(rtol), len(names))
     tableau = get_method(solver)
     if not (int(max_steps) == max_steps and max_steps > 0):
         raise OptionError(f"max_steps must be a positive whole number; got {max_steps!r}.")
     if not h_max > 0:
         raise OptionError(f"h_max must be positive; got {h_max!r}.")
-    return SolverOptions(tableau, float(rtol), _atol(names, atol), int(max_steps), float(h_max))
+    return SolverOptions(
+        tableau, float(rtol), _atol(names, atol), int(max_steps), float(h_max), stiff, reason
+    )
+
+
+def choose_solvers(rtol: float, n: int) -> tuple[str, str, str]:
+    """Return the explicit and the stiff method of ``solver="auto"``, and the reason.
+
+    Parameters
+    ----------
+    rtol
+        Relative tolerance.
+    n
+        Number of states.
+
+    Examples
+    --------
+    >>> choose_solvers(1e-4, 3)[:2]
+    ('tsit5', 'rodas5p')
+    """
+    tight = rtol < TIGHT
+    explicit = TIGHT_EXPLICIT if tight else LOOSE_EXPLICIT
+    stiff = DEFAULT_STIFF
+    reason = (
+        f"auto: {explicit} is the cheaper explicit method for rtol {'below' if tight else 'from'} "
+        f"{TIGHT:g}; {stiff} goes on where the problem is stiff"
+    )
+    return explicit, stiff, reason
 
 
 def _atol(names: Sequence[str], atol: ArrayLike | Mapping[Any, float]) -> NDArray[np.float64]:

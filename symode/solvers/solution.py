@@ -11,34 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from symode.errors import MissingExtraError, OptionError
 from symode.kernels import types as kt
+from symode.solvers.stats import Stats as Stats
 from symode.status import SENTENCES, SUCCESS
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Stats:
-    """What a solve cost.
-
-    ``njev`` counts Jacobians, ``nlu`` factorizations, ``seconds`` compiled work (and, once a
-    process, the loading of the solver).
-    """
-
-    solver: str
-    steps: int
-    rejected: int
-    nfev: int
-    njev: int
-    nlu: int
-    seconds: float
-
-    @classmethod
-    def of(cls, solver: str, count: NDArray[np.int64], seconds: float) -> Stats:
-        """Return the statistics held by a kernel's counters."""
-        steps, rejected, nfev, njev, nlu = (
-            int(count[i]) for i in (kt.STEPS, kt.REJECTED, kt.NFEV, kt.NJEV, kt.NLU)
-        )
-        return cls(solver, steps, rejected, nfev, njev, nlu, seconds)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -67,7 +43,7 @@ class Solution:
     stats: Stats
     status: int = SUCCESS
     observables: Mapping[str, Floats] = field(default_factory=dict)
-    dense: tuple[kt.Method, kt.Store, int] | None = field(default=None, repr=False)
+    dense: tuple[tuple[kt.Method, kt.Store, int], ...] = field(default=(), repr=False)
 
     @property
     def success(self) -> bool:
@@ -100,24 +76,34 @@ class Solution:
 
     def __call__(self, t: ArrayLike) -> Floats:
         """Return the interpolated state at times inside the span. Shape ``(n,)`` or ``(k, n)``."""
-        if self.dense is None:
+        if not self.dense:
             raise OptionError(
                 "This solution kept no interpolant: solve with dense_output=True to call it."
             )
         from symode.kernels.dense import sample
 
-        method, store, n_steps = self.dense
         times = np.atleast_1d(np.asarray(t, dtype=float))
-        ends = store.t[0], store.t[n_steps]
+        starts = [store.t[0] for _, store, _ in self.dense]
+        ends = starts[0], self.dense[-1][1].t[self.dense[-1][2]]
         slack = 1e-12 * abs(ends[1] - ends[0])
         bad = ~((times >= min(ends) - slack) & (times <= max(ends) + slack))
         if bad.any():
             raise OptionError(
                 f"t = {times[bad][0]:g} lies outside the solved span {ends[0]:g} to {ends[1]:g}."
             )
-        z = np.empty((times.size, store.z.shape[1]))
-        weights = np.empty(method.n_dense)
-        sample(times, method, store.t, store.h, store.z, store.k, n_steps, weights, z)
+        z = np.empty((times.size, self.dense[0][1].z.shape[1]))
+        # A time on a border belongs to the segment that starts there.
+        sign = 1.0 if ends[1] >= ends[0] else -1.0
+        place = np.searchsorted(sign * np.array(starts[1:]), sign * times, side="right")
+        for i, (method, store, n_steps) in enumerate(self.dense):
+            mine = place == i
+            part = np.empty((int(mine.sum()), z.shape[1]))
+            weights = np.empty(method.n_dense)
+            sample(
+                np.ascontiguousarray(times[mine]), method, store.t, store.h, store.z, store.k,
+                n_steps, weights, part,
+            )  # fmt: skip
+            z[mine] = part
         return z[0] if np.ndim(t) == 0 else z
 
     def plot(self, states: Any = None, ax: Any = None) -> Any:
@@ -131,9 +117,9 @@ class Solution:
         if ax is None:
             _, ax = plt.subplots(layout="constrained")
         for name in self.names if states is None else [str(s) for s in states]:
-            (line,) = ax.plot(self.t, self[name], marker="." if self.dense is None else None)
+            (line,) = ax.plot(self.t, self[name], marker=None if self.dense else ".")
             line.set_label(name)
-            if self.dense is not None and name in self.names:
+            if self.dense and name in self.names:
                 fine = np.linspace(self.t[0], self.t[-1], 400)
                 line.set_data(fine, self(fine)[:, self.names.index(name)])
         ax.set_xlabel("t")

@@ -13,6 +13,7 @@ from symode.codegen.compiled import CompiledModel, NativeModel
 from symode.errors import GradientError, SolverError
 from symode.gradients.task import Outcome, Task, outcome
 from symode.kernels import types as kt
+from symode.solvers.forward import Build
 from symode.solvers.integrate import Forward, JacobianFunction, solver_error
 from symode.status import SENTENCES
 
@@ -73,8 +74,13 @@ def make_forward(
     lazy: bool,
     tangent_atol: Floats | None = None,
     weight: Floats | None = None,
+    build: Build | None = None,
 ) -> Forward:
-    """Return the memory of the task's forward pass."""
+    """Return the memory of the task's forward pass.
+
+    ``build`` makes model and system for options with another method: without it the pass keeps to
+    the first of ``solver="auto"``.
+    """
     from symode.solvers.native import make_observations
 
     size = task.n if tangent_atol is None else task.n + tangent_atol.size
@@ -88,6 +94,7 @@ def make_forward(
         lazy=lazy,
         tangent_atol=tangent_atol,
         weight=weight,
+        build=build,
     )
     forward.control.atol[task.uncounted] = np.inf
     return forward

@@ -1,0 +1,307 @@
+"""Forward: one solve in progress, over as many segments and methods as it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from symode.codegen.compiled import NativeModel
+from symode.kernels import types as kt
+from symode.solvers import native
+from symode.solvers.options import SolverOptions
+from symode.solvers.segments import (
+    CALM_BELOW,
+    ENDLESS,
+    MISTAKEN,
+    PATIENCE,
+    SHORT,
+    Checkpoint,
+    Jump,
+    Segment,
+    Stepper,
+    can_watch,
+    memory_between_steps,
+    stiff_from,
+)
+from symode.solvers.stats import SegmentStats, Stats
+from symode.solvers.tableau import ExplicitTableau
+from symode.status import SWITCH
+
+Floats = NDArray[np.float64]
+#: Returns a compiled model and its system for the method of given options.
+Build = Callable[[SolverOptions], tuple[NativeModel, kt.System]]
+
+#: Steps the store holds before it first grows.
+CAPACITY = 256
+#: Why the last segment of a complete solve ended.
+THE_END = "the end of the span"
+
+
+@dataclass
+class Forward:
+    """A forward solve in progress: what kernels need, kept together and reused.
+
+    `method`, `control`, `scratch` and `store` are those of the current segment; `system` is the
+    first method's, and its parameters are those of all.
+
+    Parameters
+    ----------
+    system, options
+        What to solve and how.
+    observations
+        Times to record, in the order of the solve.
+    n_controlled
+        Leading components under absolute tolerance; those after it, up to n, are quadratures,
+        held to rtol of their own largest value; tangents follow with ``tangent_atol``.
+    weight
+        Weights of components judged together (tangents of quadratures).
+    build
+        Compiles the system for the other method of ``options``, when first needed; None for a
+        solve that keeps its method.
+    """
+
+    system: kt.System
+    options: SolverOptions
+    observations: kt.Observations
+    n_controlled: int
+    work_size: int
+    keep: bool = True
+    lazy: bool = False
+    tangent_atol: Floats | None = None
+    weight: Floats | None = None
+    build: Build | None = None
+
+    def __post_init__(self) -> None:
+        n, options = self.system.n, self.options
+        extra = np.empty(0) if self.tangent_atol is None else self.tangent_atol
+        atol = np.concatenate([options.atol, np.zeros(n - self.n_controlled), extra])
+        floor = np.zeros(atol.size)
+        floor[self.n_controlled : n] = 1.0
+        switching = bool(self.build and options.stiff and can_watch(options.tableau))
+        control = native.make_control(
+            options,
+            atol,
+            floor,
+            weight=self.weight,
+            lazy=self.lazy,
+            patience=PATIENCE[False] if switching else 0,
+            limit=stiff_from(options.rtol) * getattr(options.tableau, "stability", 0.0),
+            n_tested=self.n_controlled,
+        )
+        method = native.native_method(options.tableau)
+        scratch = native.make_scratch(method, self.system, atol.size, self.work_size)
+        stepper = Stepper(options.tableau, None, self.system, method, control, scratch)
+        self.steppers = [stepper]
+        self.closed: list[Segment] = []
+        self.ended = False
+        self._t0, self._start = np.nan, np.empty(0)
+        self.driver = native.Driver(self.enlarge)
+        self._use(stepper)
+
+    def _use(self, stepper: Stepper) -> None:
+        """Make a method the current one, with the memory of its next segment."""
+        self.stepper = stepper
+        self.method, self.control, self.scratch = stepper.method, stepper.control, stepper.scratch
+        before = sum(segment.stepper is stepper for segment in self.closed)
+        if before == len(stepper.stores):
+            capacity = CAPACITY if self.keep else 0
+            store = native.make_store(stepper.method, self.system.n, capacity, self.keep)
+            stepper.stores.append(store)
+        self.store = stepper.stores[before]
+
+    def enlarge(self) -> None:
+        """Double the store."""
+        self.store = native.enlarged(self.store)
+
+    def rewind(self, t0: float) -> None:
+        """Forget the segments of an earlier solve and take up the first method again."""
+        self._t0, self._start = t0, np.empty(0)
+        if self.closed:
+            self.closed, self.ended = [], False
+            self._use(self.steppers[0])
+
+    def reset(self, y0: Floats, t0: float, t1: float) -> None:
+        """Go to the start."""
+        self.rewind(t0)
+        self._start = np.array(y0)
+        scratch = self.scratch
+        scratch.count[:] = 0
+        scratch.y[:] = y0
+        scratch.clock[kt.T], scratch.clock[kt.T_END] = t0, t1
+        scratch.clock[kt.H_TRIED] = np.nan
+        scratch.clock[kt.GROUP] = 0.0
+        at_start = self.observations.t == t0
+        self.observations.y[at_start] = y0
+        scratch.count[kt.NEXT_OBS] = scratch.count[kt.FIRST_OBS] = np.count_nonzero(at_start)
+        scratch.count[kt.PATIENCE] = self.control.patience
+
+    def run(self) -> int:
+        """Advance to the end, switching where the problem asks for it; return the status."""
+        from symode.kernels.loop import advance
+
+        def enter(budget: int) -> int:
+            return int(
+                advance(
+                    self.method,
+                    self.stepper.system,
+                    self.control,
+                    self.store,
+                    self.observations,
+                    self.scratch,
+                    budget,
+                )
+            )
+
+        while True:
+            status = self.driver.run(enter)
+            if status != SWITCH:
+                return status
+            self.switch()
+
+    # -- segments --------------------------------------------------------------------------------
+
+    def switch(self) -> None:
+        """End the segment and go on from its state with the other method."""
+        old, count = self.stepper, self.scratch.count
+        # Carried in counters, so that a restored checkpoint decides alike.
+        back = int(count[kt.RETURN]) or PATIENCE[True]
+        if not old.tableau.implicit and count[kt.EARLIER] and count[kt.WATCHED] < SHORT:
+            back = min(back * MISTAKEN, ENDLESS)
+        patience = PATIENCE[False] if old.tableau.implicit else back
+        self.close(self._why())
+        self._go_on(self._other(old), patience, back)
+
+    def split(self, reason: str, jump: Jump | None = None) -> None:
+        """End the segment here and start another of the same method.
+
+        Parameters
+        ----------
+        reason
+            Why, for the statistics.
+        jump
+            What the state does here; the size of the next step is kept.
+        """
+        old, count = self.stepper, self.scratch.count
+        patience, back = int(count[kt.PATIENCE]), int(count[kt.RETURN])
+        self.close(reason, jump)
+        if jump is not None:
+            n, t, p = self.system.n, float(self.scratch.clock[kt.T]), self.system.p
+            self.scratch.y[:n] = jump.apply(t, self.scratch.y[:n].copy(), p[: self.system.m])
+        self._go_on(old, patience, back)
+
+    def close(self, reason: str, jump: Jump | None = None) -> None:
+        """Put the current segment behind the solve."""
+        before = sum(segment.stepper is self.stepper for segment in self.closed)
+        self.stepper.stores[before] = self.store
+        self.closed.append(self._segment(reason, jump))
+
+    def end(self) -> list[Segment]:
+        """Close the last segment of a complete solve; return all."""
+        if not self.ended:
+            self.close(THE_END)
+            self.ended = True
+        return self.closed
+
+    @property
+    def segments(self) -> list[Segment]:
+        """The segments so far, the current one included."""
+        return self.closed if self.ended else [*self.closed, self._segment(THE_END, None)]
+
+    def _segment(self, reason: str, jump: Jump | None) -> Segment:
+        count, steps = self.scratch.count, int(self.scratch.count[kt.STEPS])
+        start = self._start
+        if not start.size and self.keep and steps:
+            start = self.store.z[0].copy()
+        return Segment(
+            self.stepper, self.store, steps, int(count[kt.FIRST_OBS]), int(count[kt.NEXT_OBS]),
+            self._t0, float(self.scratch.clock[kt.T]), start, count.copy(), reason, jump,
+        )  # fmt: skip
+
+    def _why(self) -> str:
+        """Return why the current method hands over, with the numbers that decided."""
+        count, rho = self.scratch.count, float(self.scratch.clock[kt.RHO])
+        signs = f"{count[kt.EVIDENCE]} steps"
+        if not self.stepper.tableau.implicit:
+            limit = self.control.limit / stiff_from(self.options.rtol)
+            return f"stiff: |h|·ρ at {rho:.3g} of {limit:.3g} for {signs}"
+        limit = self.control.limit / CALM_BELOW
+        return f"no longer stiff: |h|·ρ at most {rho:.2g} of {limit:.3g} for {signs}"
+
+    def _other(self, old: Stepper) -> Stepper:
+        """Return the method that is not ``old``, made when first needed, parameters bound."""
+        first = self.steppers[0]
+        if len(self.steppers) == 1:
+            self.steppers.append(self._make_other(first))
+        new = self.steppers[1] if old is first else first
+        if new.compiled is not None:
+            new.compiled.pack(self.system.p[: self.system.m], new.system.p)
+        return new
+
+    def _make_other(self, first: Stepper) -> Stepper:
+        assert self.build is not None
+        assert isinstance(first.tableau, ExplicitTableau)
+        options = self.options.with_method(self.options.stiff)
+        compiled, system = self.build(options)
+        method = native.native_method(options.tableau)
+        work = max(self.work_size, compiled.work_size)
+        scratch = native.make_scratch(method, system, first.scratch.y.size, work)
+        # The arrays are shared: tolerances set for one method hold for the other.
+        control = first.control._replace(limit=CALM_BELOW * first.tableau.stability)
+        return Stepper(options.tableau, compiled, system, method, control, scratch)
+
+    def _go_on(self, new: Stepper, patience: int, back: int) -> None:
+        """Start a segment from the current state: no slope and no controller's past kept."""
+        from symode.kernels.loop import LOG_SMALL_ERROR
+
+        old, clock, count = self.scratch, self.scratch.clock.copy(), self.scratch.count.copy()
+        self._use(new)
+        scratch = self.scratch
+        scratch.y[:], scratch.peak[:], scratch.clock[:] = old.y, old.peak, clock
+        scratch.clock[kt.ERR] = LOG_SMALL_ERROR
+        scratch.count[:] = 0
+        scratch.count[kt.STARTED] = 1
+        for kept in (kt.NEXT_OBS, kt.PHASE):
+            scratch.count[kept] = count[kept]
+        scratch.count[kt.FIRST_OBS] = count[kt.NEXT_OBS]
+        scratch.count[kt.EARLIER] = count[kt.EARLIER] + 1
+        scratch.count[kt.BEFORE] = count[kt.BEFORE] + count[kt.STEPS]
+        scratch.count[kt.PATIENCE], scratch.count[kt.RETURN] = patience, back
+        self._t0, self._start = float(clock[kt.T]), scratch.y.copy()
+
+    # -- checkpoints -----------------------------------------------------------------------------
+
+    def take(self) -> Checkpoint:
+        """Return what the solve needs to go on from here."""
+        scratch = self.scratch
+        memory = tuple(part.copy() for part in memory_between_steps(self.stepper))
+        return Checkpoint(self.stepper, scratch.clock.copy(), scratch.count.copy(), memory)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go back to a checkpoint of this solve, as the start of a segment.
+
+        Steps are counted, and stored, from 0 again; what follows is bitwise what followed before.
+        """
+        self.closed, self.ended = [], False
+        self._use(checkpoint.stepper)
+        scratch, count = self.scratch, self.scratch.count
+        scratch.clock[:], count[:] = checkpoint.clock, checkpoint.count
+        for mine, kept in zip(memory_between_steps(self.stepper), checkpoint.memory, strict=True):
+            mine[...] = kept
+        count[kt.BEFORE] += count[kt.STEPS]
+        count[kt.STEPS] = count[kt.STORED] = 0
+        count[kt.FIRST_OBS] = count[kt.NEXT_OBS]
+        self._t0, self._start = checkpoint.t, scratch.y.copy()
+
+    # -- what it cost ----------------------------------------------------------------------------
+
+    @property
+    def stats(self) -> Stats:
+        """What the solve cost so far."""
+        parts = tuple(
+            SegmentStats.of(s.stepper.tableau.name, s.t0, s.t1, s.count, s.reason)
+            for s in self.segments
+        )
+        return Stats.over(parts, self.driver.seconds, self.options.reason)

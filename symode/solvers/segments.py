@@ -1,0 +1,198 @@
+"""Segments: a trajectory as a sequence of pieces, each made by one method.
+
+A solve that changes its method, or whose state jumps, is a list of segments. Each has the steps of
+one method from one state, so everything that goes over steps (dense output, transposes, replays)
+goes over segments and, inside each, over steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from symode.codegen.compiled import NativeModel
+from symode.kernels import types as kt
+from symode.solvers.conditions import Coefficients
+from symode.solvers.options import TIGHT
+from symode.solvers.tableau import ExplicitTableau
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+#: Share of an explicit method's stability limit from which |h| ρ counts as stiff, for rtol from
+#: 1e-5 and below. Held down by stability, it sits at 1.00, from 0.85 to 1.1 at loose tolerances.
+#: Held down by accuracy, calm problems reach 0.8 at rtol 1e-2 (Lorenz), but 0.4 below 1e-5.
+STIFF_FROM = {False: 0.9, True: 0.75}
+#: Share of the explicit method's limit below which an implicit method hands over to it.
+CALM_BELOW = 0.5
+#: Signs in a row that make an explicit, and an implicit, method hand over.
+PATIENCE = {False: 15, True: 20}
+#: An explicit segment shorter than this many steps was a mistake: the implicit method then waits
+#: `MISTAKEN` times longer before its next one.
+SHORT, MISTAKEN = 60, 4
+#: Where patience ends: no further switch.
+ENDLESS = 10**6
+
+
+def stiff_from(rtol: float) -> float:
+    """Return the share of the stability limit that counts as stiff at this tolerance."""
+    return STIFF_FROM[rtol < TIGHT]
+
+
+def can_watch(tableau: Coefficients) -> bool:
+    """Return whether a method can tell stiffness from its stages.
+
+    An explicit one needs two slopes at the end of its step, the last of them of the new state.
+
+    Examples
+    --------
+    >>> from symode.solvers.methods import get_method
+    >>> can_watch(get_method("tsit5")), can_watch(get_method("bosh3"))
+    (True, False)
+    """
+    if not isinstance(tableau, ExplicitTableau):
+        return True
+    ends = tableau.c[tableau.n_stages - 2 : tableau.n_stages]
+    return bool(tableau.fsal and np.allclose(ends, 1.0, rtol=0.0, atol=1e-14))
+
+
+class Jump(Protocol):
+    """What happens to the state between two segments: z⁺ = g(z⁻, t, theta).
+
+    None between segments that only change the method. An event gives one: it ends a segment at its
+    time, `apply` makes the state from which the next one starts, and on the way back `transpose`
+    turns the adjoint after it into the one before it.
+    """
+
+    def apply(self, t: float, z: Floats, theta: Floats) -> Floats:
+        """Return the state after the jump. Shape ``(n,)``."""
+        ...
+
+    def transpose(
+        self, t: float, z: Floats, theta: Floats, lam: Floats, dtheta_out: Floats
+    ) -> Floats:
+        """Return the adjoint before the jump; add the jump's own part to dJ/dtheta."""
+        ...
+
+
+@dataclass(eq=False)
+class Stepper:
+    """One method of a solve, bound to a system, with memory of its own.
+
+    Parameters
+    ----------
+    tableau
+        The method.
+    compiled
+        Machine code of the system; None where the caller binds the parameters itself.
+    system, method, control, scratch
+        What kernels need.
+    stores
+        Memory of its segments' steps, used again by the next solve.
+    """
+
+    tableau: Coefficients
+    compiled: NativeModel | None
+    system: kt.System
+    method: kt.Method
+    control: kt.Control
+    scratch: kt.Scratch
+    stores: list[kt.Store] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """Steps of one method between two switches or jumps.
+
+    Parameters
+    ----------
+    stepper
+        The method that made them.
+    store
+        Its steps, where they are kept.
+    steps
+        How many.
+    first, stop
+        Observations inside: those at its end belong to it, those at its start to the one before.
+    t0, t1
+        Its ends.
+    start
+        State of the loop at t0. Shape ``(N,)``.
+    count
+        The kernel's counters at its end.
+    reason
+        Why it ended.
+    jump
+        What the state does at its end; None where it goes on.
+    """
+
+    stepper: Stepper
+    store: kt.Store
+    steps: int
+    first: int
+    stop: int
+    t0: float
+    t1: float
+    start: Floats
+    count: Ints
+    reason: str
+    jump: Jump | None = None
+
+    @property
+    def method(self) -> kt.Method:
+        """The method's coefficients as kernels take them."""
+        return self.stepper.method
+
+    @property
+    def dense(self) -> tuple[kt.Method, kt.Store, int]:
+        """What the interpolant needs: method, steps and their number."""
+        return self.stepper.method, self.store, self.steps
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """Everything the loop knows between two steps: to go on from it is to repeat, bit by bit.
+
+    Made by `Forward.take`, used by `Forward.restore`. Its size does not depend on the steps before
+    it: state, largest values, the first stage, counters; for an implicit method that keeps its
+    matrix also the Jacobian and its factors.
+    """
+
+    stepper: Stepper
+    clock: Floats
+    count: Ints
+    memory: tuple[NDArray[np.float64] | Ints, ...]
+
+    @property
+    def t(self) -> float:
+        """Time of the state."""
+        return float(self.clock[kt.T])
+
+    @property
+    def y(self) -> Floats:
+        """State of the loop. Shape ``(N,)``."""
+        return self.memory[0]  # type: ignore[return-value]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory it takes."""
+        return self.clock.nbytes + self.count.nbytes + sum(part.nbytes for part in self.memory)
+
+
+def memory_between_steps(stepper: Stepper) -> tuple[NDArray[np.float64] | Ints, ...]:
+    """Return the arrays that carry something from one step to the next, besides the clocks.
+
+    An explicit method carries its first stage. An implicit one may carry all its stages (to guess
+    the next) and its factored matrix; a Rosenbrock method makes both anew at every step.
+    """
+    scratch = stepper.scratch
+    shared = (scratch.y, scratch.peak)
+    if isinstance(stepper.method, kt.Erk):
+        return (*shared, scratch.k[0])
+    if isinstance(stepper.method, kt.Rosenbrock):
+        return shared
+    known = set(kt.Scratch._fields) - {"clock", "count", "y", "peak", "work"}
+    return (*shared, *(getattr(scratch, name) for name in sorted(known)))
