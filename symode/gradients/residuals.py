@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from symode.codegen.compiled import NativeModel
 from symode.equations.equations import Equations
 from symode.equations.loss import LossLike
 from symode.equations.values import vector
@@ -18,6 +19,8 @@ from symode.gradients.methods.base import begin, failed_forward, make_forward
 from symode.gradients.setup import make_task
 from symode.gradients.task import Task
 from symode.kernels import types as kt
+from symode.solvers import native
+from symode.solvers.options import SolverOptions
 from symode.status import SUCCESS
 
 Floats = NDArray[np.float64]
@@ -118,11 +121,9 @@ class _Runner:
     """What one thread needs to compute residuals."""
 
     def __init__(self, task: Task, columns: NDArray[np.intp]) -> None:
-        implicit = task.options.is_stiff
         equations = task.equations
         assert equations.initial is not None
         self.task, self.columns = task, columns
-        self.compiled = task.compile(["rhs", "jvp", *task.options.jacobian_kernels("djac")])
         # A parameter of the observations alone (such as a spread) moves no trajectory.
         in_initial = set(symbols_in(equations.initial))
         moving = in_initial | set(symbols_in(equations.rhs))
@@ -130,20 +131,27 @@ class _Runner:
         self.moving = np.array(
             [i for i, j in enumerate(columns) if equations.parameters[j] in moving], dtype=np.intp
         )
-        directions = np.zeros((self.moving.size, task.m))
-        directions[np.arange(self.moving.size), columns[self.moving]] = 1.0
-        system = task.bind(self.compiled, implicit)
+        self.directions = np.zeros((self.moving.size, task.m))
+        self.directions[np.arange(self.moving.size), columns[self.moving]] = 1.0
+        self.compiled, tangents = self._build(task.options)
         self.forward = make_forward(
             task,
             self.compiled,
-            kt.Tangents(*system, directions),
+            tangents,
             keep=False,
             lazy=True,
             tangent_atol=np.zeros(task.n * self.moving.size),
+            build=self._build,
         )
-        self.system, self.table = system, task.loss_table()
+        self.system = native.field_of(tangents)
+        self.table = task.loss_table()
         self.values = np.zeros(task.times.size)
         self.dtheta = np.zeros((task.times.size, task.m))
+
+    def _build(self, options: SolverOptions) -> tuple[NativeModel, kt.Tangents]:
+        task = self.task
+        compiled = task.compile(["rhs", "jvp", *options.jacobian_kernels("djac")])
+        return compiled, kt.Tangents(*task.bind(compiled, options.is_stiff), self.directions)
 
     def __call__(self, theta: Floats) -> tuple[Floats, Floats]:
         from symode.kernels.observe import observe

@@ -15,9 +15,12 @@ from symode.kernels.jit import by_type, inline, kernel
 from symode.kernels.loop import advance
 from symode.kernels.loss import evaluate_loss, finish
 from symode.kernels.types import (
+    BACKWARD,
+    DONE,
     DRIFT,
     EARLIER,
     FIRST_OBS,
+    FORWARD,
     FSAL_READY,
     GROUP,
     HOIST,
@@ -45,10 +48,6 @@ from symode.kernels.types import (
     T,
 )
 from symode.status import SUCCESS
-
-FORWARD = 1
-BACKWARD = 2
-DONE = 3
 
 
 @inline

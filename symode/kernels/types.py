@@ -53,6 +53,11 @@ GROUP: Final = 5  # largest norm of the grouped components so far
 RHO: Final = 6  # |h| ρ(J) when last found at the limit, see `symode.kernels.stiffness`
 N_CLOCK: Final = 7
 
+#: How far the gradient of a member is, in `Scratch.count[PHASE]`.
+FORWARD: Final = 1
+BACKWARD: Final = 2
+DONE: Final = 3
+
 #: Places in `Scratch.count`.
 STEPS: Final = 0
 REJECTED: Final = 1

@@ -15,6 +15,7 @@ from symode.solvers.options import SolverOptions
 from symode.solvers.segments import (
     CALM_BELOW,
     ENDLESS,
+    LOG_SMALL_ERROR,
     MISTAKEN,
     PATIENCE,
     SHORT,
@@ -206,6 +207,11 @@ class Forward:
         return self.closed
 
     @property
+    def t(self) -> float:
+        """How far it is."""
+        return float(self.scratch.clock[kt.T])
+
+    @property
     def segments(self) -> list[Segment]:
         """The segments so far, the current one included."""
         return self.closed if self.ended else [*self.closed, self._segment(THE_END, None)]
@@ -237,7 +243,7 @@ class Forward:
             self.steppers.append(self._make_other(first))
         new = self.steppers[1] if old is first else first
         if new.compiled is not None:
-            new.compiled.pack(self.system.p[: self.system.m], new.system.p)
+            new.compiled.pack(self.system.p[: new.compiled.n_parameters], new.system.p)
         return new
 
     def _make_other(self, first: Stepper) -> Stepper:
@@ -254,8 +260,6 @@ class Forward:
 
     def _go_on(self, new: Stepper, patience: int, back: int) -> None:
         """Start a segment from the current state: no slope and no controller's past kept."""
-        from symode.kernels.loop import LOG_SMALL_ERROR
-
         old, clock, count = self.scratch, self.scratch.clock.copy(), self.scratch.count.copy()
         self._use(new)
         scratch = self.scratch

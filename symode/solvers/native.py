@@ -125,6 +125,11 @@ def native_pattern(field: Field | None) -> kt.Pattern:
     return kt.Pattern(*(np.array(part, dtype=np.int64) for part in parts))
 
 
+def field_of(system: kt.System) -> kt.Field:
+    """Return the field of a system with tangents, or of an adjoint equation."""
+    return kt.Field(**{name: getattr(system, name) for name in kt.Field._fields})
+
+
 _SLOTS = {
     kt.RHS: "rhs",
     kt.VJP: "vjp",

@@ -7,6 +7,7 @@ goes over segments and, inside each, over steps.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -33,6 +34,8 @@ PATIENCE = {False: 15, True: 20}
 #: An explicit segment shorter than this many steps was a mistake: the implicit method then waits
 #: `MISTAKEN` times longer before its next one.
 SHORT, MISTAKEN = 60, 4
+#: Logarithm of the error that the controller remembers where it remembers none.
+LOG_SMALL_ERROR = math.log(1e-4)
 #: Where patience ends: no further switch.
 ENDLESS = 10**6
 

@@ -78,9 +78,17 @@ class Stats:
     def over(cls, segments: tuple[SegmentStats, ...], seconds: float, reason: str) -> Stats:
         """Return the totals over segments; the solver is named by all methods that took part."""
         solver = ", ".join(dict.fromkeys(part.solver for part in segments))
-        names = ("steps", "rejected", "nfev", "njev", "nlu")
-        totals = (sum(getattr(part, name) for part in segments) for name in names)
-        return cls(solver, *totals, seconds, segments, reason)
+        return cls(
+            solver,
+            steps=sum(part.steps for part in segments),
+            rejected=sum(part.rejected for part in segments),
+            nfev=sum(part.nfev for part in segments),
+            njev=sum(part.njev for part in segments),
+            nlu=sum(part.nlu for part in segments),
+            seconds=seconds,
+            segments=segments,
+            reason=reason,
+        )
 
     def __str__(self) -> str:
         """Return the totals and a line for each segment."""

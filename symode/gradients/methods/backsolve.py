@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from symode.codegen.compiled import NativeModel
 from symode.errors import DriftError, OptionError
 from symode.gradients.methods.base import (
     Floats,
@@ -23,6 +24,8 @@ from symode.gradients.methods.continuous import adjoint_control, run_backward
 from symode.gradients.task import Task
 from symode.kernels import types as kt
 from symode.solvers import native
+from symode.solvers.options import SolverOptions
+from symode.solvers.segments import Segment, Stepper
 from symode.status import SUCCESS
 
 #: Drift, in units of the forward tolerance at the state's largest size, that is still an honest
@@ -83,31 +86,44 @@ class BacksolveRunner(Runner):
     """A `BacksolveAdjoint` made ready for one task."""
 
     def __init__(self, task: Task, on_drift: str) -> None:
-        implicit = task.options.is_stiff
-        jac = task.options.jacobian_kernels()
         self.task, self.on_drift = task, on_drift
-        self.compiled = task.compile(["rhs", *jac], ["rhs", *jac])
-        self.system = task.bind(self.compiled, implicit)
-        self.forward = make_forward(task, self.compiled, self.system, keep=False, lazy=True)
-        whole = task.augmented
-        pattern = native.native_pattern(whole if implicit else None)
-        self.augmented = native.make_field(
-            self.compiled, whole.n_states, self.system.p, pattern, "augmented_", m=task.m
+        self.compiled, self.system = self._build(task.options)
+        self.forward = make_forward(
+            task, self.compiled, self.system, keep=False, lazy=True, build=self._build
         )
         states = task.equations.n_states
         atol = np.concatenate([task.options.atol, np.full(task.n - states, np.inf)])
         self.control = adjoint_control(task, atol)
-        self.scratch = native.make_scratch(
-            self.forward.method, self.augmented, whole.n_states, self.compiled.work_size
-        )
+        self._augmented: dict[Stepper, tuple[kt.System, kt.Scratch]] = {}
         self.table = task.loss_table()
         self.gradient = task.gradient_arrays()
+
+    def _build(self, options: SolverOptions) -> tuple[NativeModel, kt.Field]:
+        """Return model and system for the method of these options."""
+        jac = options.jacobian_kernels()
+        compiled = self.task.compile(["rhs", *jac], ["rhs", *jac])
+        return compiled, self.task.bind(compiled, options.is_stiff)
+
+    def _place(self, segment: Segment) -> tuple[kt.System, kt.Scratch]:
+        """Return the augmented system for the method of a segment, and memory to integrate it."""
+        stepper, whole = segment.stepper, self.task.augmented
+        if stepper not in self._augmented:
+            compiled = stepper.compiled or self.compiled
+            pattern = native.native_pattern(whole if stepper.tableau.implicit else None)
+            system = native.make_field(
+                compiled, whole.n_states, stepper.system.p, pattern, "augmented_", m=self.task.m
+            )
+            scratch = native.make_scratch(
+                stepper.method, system, whole.n_states, compiled.work_size
+            )
+            self._augmented[stepper] = system, scratch
+        return self._augmented[stepper]
 
     def compute(self, theta: Floats, z0: Floats | None) -> None:
         """Compute value and gradient, see `Runner`."""
         from symode.kernels.gradient import close_gradient, loss_value
 
-        task, forward, scratch = self.task, self.forward, self.scratch
+        task, forward = self.task, self.forward
         y0 = begin(task, forward, self.compiled, theta, z0)
         forward.reset(y0, task.t0, task.t1)
         status = forward.run()
@@ -121,14 +137,14 @@ class BacksolveRunner(Runner):
         allowed = task.options.rtol * peak
         allowed[:states] += task.options.atol
         allowed[states:] = np.inf
-        status, backward = run_backward(
-            task, forward, self.augmented, self.control, scratch, self.gradient, self.table,
-            theta, y1, y0, task.n, np.maximum(allowed, 1e-300),
+        status, t, backward = run_backward(
+            task, forward, self._place, self.control, self.gradient, self.table, theta, y1, task.n,
+            np.maximum(allowed, 1e-300),
         )  # fmt: skip
         drift = float(self.gradient.scalars[kt.DRIFT])
         if status != SUCCESS:
             raise failed_backward(
-                task, scratch, status,
+                task, t, status,
                 "Integrating z backwards is unstable here. Use DiscreteAdjoint or "
                 "InterpolatingAdjoint.",
             )  # fmt: skip

@@ -135,9 +135,8 @@ def jacobian_function(task: Task, p: Floats) -> JacobianFunction:
     return jacobian
 
 
-def failed_backward(task: Task, scratch: kt.Scratch, status: int, advice: str) -> GradientError:
-    """Return the error of a backward pass that did not reach t0."""
-    t = float(scratch.clock[kt.T])
+def failed_backward(task: Task, t: float, status: int, advice: str) -> GradientError:
+    """Return the error of a backward pass that stopped at t."""
     return GradientError(
         f"The backward pass stopped at t = {t:.6g} on its way from {task.t1:g} to {task.t0:g}: "
         f"{SENTENCES[status]}. {advice}"

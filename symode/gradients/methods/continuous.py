@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from symode.gradients.methods.base import Floats
 from symode.gradients.task import Task
 from symode.kernels import types as kt
 from symode.solvers import native
-from symode.solvers.integrate import Forward
-from symode.solvers.solution import Stats
+from symode.solvers.forward import Forward
+from symode.solvers.segments import LOG_SMALL_ERROR, Segment
+from symode.solvers.stats import SegmentStats, Stats
+from symode.status import SENTENCES, SUCCESS
 
 #: Share of an adjoint component's largest past value that counts as its current size: below it
 #: the component is noise next to its own history. Scale-free, so a loss times 1e12 gives the
@@ -59,51 +63,108 @@ def set_scales(
     scratch.clock[kt.GROUP] = floor
 
 
+#: Returns the adjoint system along a segment, and the memory to integrate it with.
+Place = Callable[[Segment], tuple[kt.System, kt.Scratch]]
+
+
 def run_backward(
     task: Task,
     forward: Forward,
-    system: kt.System,
+    place: Place,
     control: kt.Control,
-    scratch: kt.Scratch,
     gradient: kt.Gradient,
     table: kt.LossTable,
     theta: Floats,
     y1: Floats,
-    z0: Floats,
     z_offset: int,
     allowed: Floats,
-) -> tuple[int, Stats]:
-    """Integrate the adjoint from t1 to t0; leave lam and the parameters' gradient in place."""
+) -> tuple[int, float, Stats]:
+    """Integrate the adjoint from t1 to t0; leave lam and the parameters' gradient in place.
+
+    Each segment of the forward pass is crossed by the method that made it: the adjoint's Jacobian
+    is -Jᵀ, so it is stiff where the forward pass was. Where that was held down by accuracy alone,
+    its own steps bound those that stability can ask of the adjoint.
+
+    Returns
+    -------
+    status, t, stats
+        How it ended and where.
+    """
+    n, y, before = task.n, y1, None
+    gradient.scalars[kt.DRIFT] = 0.0
+    driver, parts, status, t = native.Driver(), [], SUCCESS, task.t1
+    for segment in reversed(forward.end()):
+        system, scratch = place(segment)
+        start_segment(segment, task, scratch, y, before)
+        if before is None:
+            set_scales(task, forward, control, scratch, gradient, theta, z_offset)
+        status = _cross(
+            segment, system, control, forward.observations, table, scratch, z_offset, allowed,
+            gradient, driver,
+        )  # fmt: skip
+        t = float(scratch.clock[kt.T])
+        name = segment.stepper.tableau.name
+        reason = "the start of the segment" if status == SUCCESS else SENTENCES[status]
+        parts.append(SegmentStats.of(name, segment.t1, t, scratch.count, reason))
+        y, before = scratch.y.copy(), scratch
+        if status != SUCCESS:
+            break
+        if z_offset:
+            y[:z_offset] = segment.start[:z_offset]
+    gradient.lam[:] = y[z_offset : z_offset + n]
+    gradient.theta[:] += y[z_offset + n :]
+    return status, t, Stats.over(tuple(parts), driver.seconds, "the methods of the forward pass")
+
+
+def start_segment(
+    segment: Segment, task: Task, scratch: kt.Scratch, y: Floats, before: kt.Scratch | None
+) -> None:
+    """Set the backward pass to the end of a segment, going on from the segment after it."""
+    clock, count = scratch.clock, scratch.count
+    if before is not None:
+        # Step size and largest values carry over; the slope and the controller's past do not.
+        clock[:], scratch.peak[:] = before.clock.copy(), before.peak.copy()
+        clock[kt.ERR] = LOG_SMALL_ERROR
+    count[:] = 0
+    count[kt.STARTED] = before is not None and np.isfinite(clock[kt.H]) and clock[kt.H] != 0.0
+    scratch.y[:] = y
+    count[kt.FIRST_OBS] = segment.first
+    count[kt.NEXT_OBS] = count[kt.LEFT] = segment.stop
+    clock[kt.T] = segment.t1
+    inner = task.times[segment.first : segment.stop]
+    clock[kt.T_END] = inner[-1] if inner.size else segment.t0
+
+
+def _cross(
+    segment: Segment,
+    system: kt.System,
+    control: kt.Control,
+    observations: kt.Observations,
+    table: kt.LossTable,
+    scratch: kt.Scratch,
+    z_offset: int,
+    allowed: Floats,
+    gradient: kt.Gradient,
+    driver: native.Driver,
+) -> int:
     from symode.kernels.gradient import continuous_backward
 
-    scratch.count[:] = 0
-    scratch.y[:] = y1
-    set_scales(task, forward, control, scratch, gradient, theta, z_offset)
-    scratch.count[kt.NEXT_OBS] = scratch.count[kt.LEFT] = task.times.size
-    scratch.clock[kt.T] = task.t1
-    inner = task.times[table.n_start :]
-    scratch.clock[kt.T_END] = inner[-1] if inner.size else task.t0
-    gradient.scalars[kt.DRIFT] = 0.0
-    none = native.no_store(forward.method, task.n)
-    driver = native.Driver()
-    status = driver.run(
+    none = native.no_store(segment.method, allowed.size)
+    z0 = np.ascontiguousarray(segment.start[: allowed.size])
+    return driver.run(
         lambda budget: continuous_backward(
-            forward.method,
+            segment.method,
             system,
             control,
-            forward.observations,
+            observations,
             table,
             scratch,
             none,
             z_offset,
-            task.t0,
+            segment.t0,
             z0,
             allowed,
             gradient,
             budget,
         )
     )
-    n = task.n
-    gradient.lam[:] = scratch.y[z_offset : z_offset + n]
-    gradient.theta[:] += scratch.y[z_offset + n :]
-    return status, Stats.of(task.options.tableau.name, scratch.count, driver.seconds)

@@ -17,7 +17,9 @@ from symode.gradients.methods.base import (
 from symode.gradients.methods.watched import WatchedRunner
 from symode.gradients.task import Task
 from symode.kernels import types as kt
-from symode.status import SUCCESS
+from symode.kernels.types import BACKWARD, FORWARD
+from symode.solvers.segments import Segment
+from symode.status import SUCCESS, SWITCH
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,17 @@ class DiscreteRunner(WatchedRunner):
 
     kernels = ("vjp",)
     derivative = "second"
-    _bound: tuple[kt.Store, bool, Callable[[int], int]] | None = None
+    switches = True
+
+    def __init__(self, task: Task, watched: tuple[int, ...] = ()) -> None:
+        super().__init__(task, watched)
+        #: The compiled pass of each segment, with the memory it was bound to.
+        self._bound: dict[int, tuple[kt.Store, bool, Callable[[int], int]]] = {}
 
     def _run(self, theta: Floats, z0: Floats | None) -> Floats:
         """Compute; return the largest size of each state."""
         task, forward = self.task, self.forward
+        forward.rewind(task.t0)
         self.system.p[: theta.size] = theta
         if z0 is not None:
             self.z0[: task.equations.n_states] = z0
@@ -78,28 +86,52 @@ class DiscreteRunner(WatchedRunner):
         if self.watched:
             self._start_tangents(theta, z0)
         from_initial = z0 is None
-        count = forward.scratch.count
-        count[kt.PHASE] = 0
+        forward.scratch.count[kt.PHASE] = 0
         forward.scratch.clock[kt.H_TRIED] = np.nan
-        status = forward.driver.run(lambda budget: self._enter(from_initial, budget))
+        enter = lambda budget: self._enter(from_initial, budget)  # noqa: E731
+        status = forward.driver.run(enter)
+        while status == SWITCH:
+            forward.switch()
+            status = forward.driver.run(enter)
         if status != SUCCESS:
-            if count[kt.PHASE] == 1:
+            if forward.scratch.count[kt.PHASE] == FORWARD:
                 raise failed_forward(task, forward, status)
-            raise failed_backward(task, forward.scratch, status, "Tighten the tolerances.")
+            raise failed_backward(task, forward.t, status, "Tighten the tolerances.")
+        if forward.closed:
+            self._back(forward.end())
         check_finite(task, self.gradient)
         return forward.scratch.peak[: task.n_watched]
+
+    def _back(self, segments: list[Segment]) -> None:
+        """Carry lam from the start of the last segment to t0, over all before it.
+
+        The last has evaluated the loss and gone back over its own steps; the first closes the
+        gradient. The slope that two steps of an explicit method share is never shared by segments.
+        """
+        for i in range(len(segments) - 2, -1, -1):
+            segment = segments[i]
+            scratch = segment.stepper.scratch
+            count = scratch.count
+            count[kt.PHASE], count[kt.LEFT], count[kt.EARLIER] = BACKWARD, segment.steps, i
+            count[kt.FIRST_OBS], count[kt.NEXT_OBS] = segment.first, segment.stop
+            scratch.k[segment.method.n_dense] = 0.0
+            status = self.forward.driver.run(self._bound[i][2])
+            if status != SUCCESS:
+                raise failed_backward(self.task, segment.t1, status, "Tighten the tolerances.")
 
     def _enter(self, from_initial: bool, budget: int) -> int:
         """Enter the compiled pass, through its address where that is bound for this store."""
         forward = self.forward
-        bound = self._bound
+        segment = len(forward.closed)
+        bound = self._bound.get(segment)
         if bound is None or bound[0] is not forward.store or bound[1] != from_initial:
             arguments = (
-                forward.method, self.system, forward.control, forward.store, forward.observations,
-                self.table, forward.scratch, self.gradient, self.z0, self.task.t0, self.task.t1,
-                from_initial,
+                forward.method, forward.stepper.system, forward.control, forward.store,
+                forward.observations, self.table, forward.scratch, self.gradient, self.z0,
+                self.task.t0, self.task.t1, from_initial,
             )  # fmt: skip
-            bound = self._bound = (forward.store, from_initial, bind_gradient(arguments))
+            bound = (forward.store, from_initial, bind_gradient(arguments))
+            self._bound[segment] = bound
         return bound[2](budget)
 
     def members(self, theta: Floats, z0: Floats) -> tuple[Floats, Floats, Floats]:
@@ -132,10 +164,20 @@ class DiscreteRunner(WatchedRunner):
             )  # fmt: skip
             return int(status)
 
-        status = forward.driver.run(enter)
-        if status != SUCCESS:
-            # Alone, the member fails again, and says why.
+        while True:
+            forward.rewind(task.t0)
+            status = forward.driver.run(enter)
+            if status == SUCCESS:
+                break
+            # Alone, the member switches its method, or fails again and says why.
             self.compute(theta, z0[reached])
+            scalars[reached] = self.gradient.scalars
+            dz0[reached], dtheta[reached] = self.gradient.lam, self.gradient.theta
+            reached += 1
+            forward.rewind(task.t0)
+            forward.scratch.count[kt.PHASE] = 0
+            if reached == starts.shape[0]:
+                break
         unsound = np.flatnonzero(scalars[:, kt.CHECK] != 0.0)
         if unsound.size:
             self.compute(theta, z0[unsound[0]])
@@ -154,7 +196,7 @@ class DiscreteRunner(WatchedRunner):
 
     def stats(self) -> dict[str, object]:
         """Return what the last call cost."""
-        return {"method": "discrete", "forward": self.forward.stats}
+        return {"method": "discrete", "forward": self._last.forward.stats}
 
 
 def bind_gradient(arguments: tuple[Any, ...]) -> Callable[[int], int]:

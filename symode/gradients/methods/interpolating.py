@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from symode.codegen.compiled import NativeModel
 from symode.gradients.methods.base import (
     Floats,
     Runner,
@@ -20,7 +21,8 @@ from symode.gradients.methods.continuous import adjoint_control, run_backward
 from symode.gradients.task import Task
 from symode.kernels import types as kt
 from symode.solvers import native
-from symode.solvers.solution import Stats
+from symode.solvers.options import SolverOptions
+from symode.solvers.segments import Segment, Stepper
 from symode.status import SUCCESS
 
 
@@ -61,18 +63,31 @@ class InterpolatingRunner(Runner):
     """An `InterpolatingAdjoint` made ready for one task."""
 
     def __init__(self, task: Task) -> None:
-        implicit = task.options.is_stiff
-        names = ["rhs", "vjp", *task.options.jacobian_kernels("second")]
         self.task = task
-        self.compiled = task.compile(names)
-        self.system = task.bind(self.compiled, implicit)
-        self.forward = make_forward(task, self.compiled, self.system, keep=True, lazy=False)
+        self.compiled, self.system = self._build(task.options)
+        self.forward = make_forward(
+            task, self.compiled, self.system, keep=True, lazy=False, build=self._build
+        )
         self.table = task.loss_table()
         self.gradient = task.gradient_arrays()
         self.control = adjoint_control(task, np.empty(0))
-        self.scratch = native.make_scratch(
-            self.forward.method, self.system, task.n + task.m, self.compiled.work_size
-        )
+        self._scratch: dict[Stepper, kt.Scratch] = {}
+
+    def _build(self, options: SolverOptions) -> tuple[NativeModel, kt.Field]:
+        """Return model and system for the method of these options."""
+        compiled = self.task.compile(["rhs", "vjp", *options.jacobian_kernels("second")])
+        return compiled, self.task.bind(compiled, options.is_stiff)
+
+    def _place(self, segment: Segment) -> tuple[kt.System, kt.Scratch]:
+        """Return the adjoint equation along a segment, and memory to integrate it."""
+        task, stepper = self.task, segment.stepper
+        if stepper not in self._scratch:
+            work = stepper.scratch.work.size
+            self._scratch[stepper] = native.make_scratch(
+                stepper.method, stepper.system, task.n + task.m, work
+            )
+        adjoint = adjoint_system(stepper.system, stepper.method, segment.store, segment.steps)
+        return adjoint, self._scratch[stepper]
 
     def compute(self, theta: Floats, z0: Floats | None) -> None:
         """Compute value and gradient, see `Runner`."""
@@ -86,21 +101,16 @@ class InterpolatingRunner(Runner):
             raise failed_forward(task, forward, status)
         loss_value(self.system, forward.observations, self.table, forward.scratch, self.gradient)
         check_loss(task, self.gradient, self.table)
-        steps = int(forward.scratch.count[kt.STORED])
-        self.backward: Stats | None = None
-        if steps:
-            adjoint = adjoint_system(self.system, forward.method, forward.store, steps)
-            y1 = np.concatenate([self.gradient.lam, np.zeros(task.m)])
-            status, self.backward = run_backward(
-                task, forward, adjoint, self.control, self.scratch, self.gradient, self.table,
-                theta, y1, y0, 0, np.ones(task.n),
+        y1 = np.concatenate([self.gradient.lam, np.zeros(task.m)])
+        status, t, self.backward = run_backward(
+            task, forward, self._place, self.control, self.gradient, self.table, theta, y1, 0,
+            np.ones(task.n),
+        )  # fmt: skip
+        if status != SUCCESS:
+            raise failed_backward(
+                task, t, status,
+                "Tighten the tolerances, or use DiscreteAdjoint, which takes no steps of its own.",
             )  # fmt: skip
-            if status != SUCCESS:
-                raise failed_backward(
-                    task, self.scratch, status,
-                    "Tighten the tolerances, or use DiscreteAdjoint, which takes no steps of its "
-                    "own.",
-                )  # fmt: skip
         from_initial = z0 is None
         close_gradient(
             self.system, self.table, task.t0, y0, forward.scratch, self.gradient, from_initial
@@ -116,7 +126,9 @@ class InterpolatingRunner(Runner):
         }
 
 
-def adjoint_system(system: kt.Field, method: kt.Method, store: kt.Store, steps: int) -> kt.Adjoint:
+def adjoint_system(system: kt.System, method: kt.Method, store: kt.Store, steps: int) -> kt.Adjoint:
     """Return the adjoint equation along the stored trajectory of a method."""
-    adjoint: kt.Adjoint = kt.ADJOINT_OF[type(method)](*system, method, store, steps)
+    adjoint: kt.Adjoint = kt.ADJOINT_OF[type(method)](
+        *native.field_of(system), method, store, steps
+    )
     return adjoint

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from symode.codegen.compiled import NativeModel
 from symode.gradients.methods.base import (
     Floats,
     Runner,
@@ -17,6 +18,8 @@ from symode.gradients.methods.base import (
 )
 from symode.gradients.task import Task
 from symode.kernels import types as kt
+from symode.solvers import native
+from symode.solvers.options import SolverOptions
 from symode.status import SUCCESS
 
 
@@ -62,26 +65,31 @@ class SensitivityRunner(Runner):
     """
 
     def __init__(self, task: Task) -> None:
-        implicit = task.options.is_stiff
-        names = ["rhs", "jvp", *task.options.jacobian_kernels("djac")]
         self.task = task
-        self.compiled = task.compile(names)
-        self.system = task.bind(self.compiled, implicit)
         states, count = task.equations.n_states, task.n_directions
         self.complete = len(task.asked.z0) == states
         self.directions = np.zeros((count, task.m))
         self.directions[: task.m] = np.eye(task.m)
+        self.compiled, tangents = self._build(task.options)
+        self.system = native.field_of(tangents)
         self.forward = make_forward(
             task,
             self.compiled,
-            kt.Tangents(*self.system, self.directions),
+            tangents,
             keep=False,
             lazy=True,
             tangent_atol=np.zeros(task.n * count),
             weight=np.zeros(task.n * (1 + count)) if task.n > states else None,
+            build=self._build,
         )
         self.table = task.loss_table()
         self.gradient = task.gradient_arrays()
+
+    def _build(self, options: SolverOptions) -> tuple[NativeModel, kt.Tangents]:
+        """Return model and system for the method of these options."""
+        task = self.task
+        compiled = task.compile(["rhs", "jvp", *options.jacobian_kernels("djac")])
+        return compiled, kt.Tangents(*task.bind(compiled, options.is_stiff), self.directions)
 
     def solve(self, theta: Floats, z0: Floats | None) -> Floats:
         """Run the forward pass with tangents; return the state at t0."""

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from symode.codegen.compiled import NativeModel
 from symode.gradients.methods.base import Floats, Runner, make_forward
 from symode.gradients.task import Task
 from symode.kernels import types as kt
 from symode.solvers.integrate import Forward
+from symode.solvers.options import SolverOptions
 
 
 class WatchedRunner(Runner):
@@ -33,20 +35,14 @@ class WatchedRunner(Runner):
     #: Kernels needed besides those of the forward pass, and of second derivatives.
     kernels: tuple[str, ...] = ()
     derivative: str = ""
+    #: Whether it goes over all segments of a solve that changes its method.
+    switches: bool = False
 
     def __init__(self, task: Task, watched: tuple[int, ...] = ()) -> None:
-        options = task.options
-        names = ["rhs", *self.kernels, *options.jacobian_kernels(self.derivative)]
-        if watched:
-            names += ["jvp", *options.jacobian_kernels("djac")[1:]]
         self.task, self.watched = task, watched
-        self.compiled = task.compile(names)
-        field = task.bind(self.compiled, options.is_stiff)
-        self.system: kt.Field | kt.Tangents = field
         self.mix = mixture(watched, task.m + task.equations.n_states)
         size = task.n * self.mix.shape[0]
-        if watched:
-            self.system = kt.Tangents(*field, np.ascontiguousarray(self.mix[:, : task.m]))
+        self.compiled, self.system = self._build(task.options)
         self.forward: Forward = make_forward(
             task,
             self.compiled,
@@ -55,12 +51,26 @@ class WatchedRunner(Runner):
             lazy=True,
             tangent_atol=np.zeros(size) if watched else None,
             weight=np.zeros(task.n + size) if watched else None,
+            build=self._build if self.switches else None,
         )
         self.table = task.loss_table()
         self.gradient = task.gradient_arrays()
         self.z0 = np.zeros(task.n)
         self._careful: dict[tuple[int, ...], Any] = {}
         self._last: Any = self
+
+    def _build(self, options: SolverOptions) -> tuple[NativeModel, kt.Field | kt.Tangents]:
+        """Return model and system for the method of these options."""
+        task = self.task
+        names = ["rhs", *self.kernels, *options.jacobian_kernels(self.derivative)]
+        if self.watched:
+            names += ["jvp", *options.jacobian_kernels("djac")[1:]]
+        compiled = task.compile(names)
+        field = task.bind(compiled, options.is_stiff)
+        if self.watched:
+            directions = np.ascontiguousarray(self.mix[:, : task.m])
+            return compiled, kt.Tangents(*field, directions)
+        return compiled, field
 
     @abstractmethod
     def _run(self, theta: Floats, z0: Floats | None) -> Floats:
