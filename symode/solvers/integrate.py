@@ -126,7 +126,7 @@ def solver_error(
     if stiff and status in (MAX_STEPS, STEP_TOO_SMALL):
         parts.append(
             f"The problem is stiff here: the step size is held down by stability, not accuracy. "
-            f"Use solver={DEFAULT_STIFF!r}."
+            f"Use solver={DEFAULT_STIFF!r}, or 'auto', which switches by itself."
         )
     elif status == MAX_STEPS:
         parts.append("Raise max_steps=, loosen rtol= and atol=, or shorten the span.")

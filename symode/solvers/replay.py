@@ -6,15 +6,17 @@ frozen the result is one fixed composition of differentiable maps, and differenc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from symode.kernels import types as kt
 from symode.solvers import native
-from symode.solvers.integrate import Forward
+from symode.solvers.forward import Build, Forward
+from symode.solvers.methods import Tableau
 from symode.solvers.options import SolverOptions
+from symode.status import SUCCESS
 
 Floats = NDArray[np.float64]
 
@@ -29,10 +31,14 @@ class Steps:
         Times of the steps, both ends included. Shape ``(N + 1,)``.
     h
         Step sizes, in units of time. Shape ``(N,)``.
+    parts
+        The method of each segment, and how many steps it has; empty where the options of the replay
+        name the one method.
     """
 
     t: Floats
     h: Floats
+    parts: tuple[tuple[Tableau, int], ...] = ()
 
     def with_start(self, t0: float, fixed: int) -> Steps:
         """Return these steps with the first ``fixed`` of them stretched so that they start at t0.
@@ -44,7 +50,7 @@ class Steps:
         t[:fixed] = anchor - (anchor - t[:fixed]) * ratio
         h[:fixed] *= ratio
         t[0] = t0
-        return Steps(t, h)
+        return Steps(t, h, self.parts)
 
     def with_end(self, t1: float, fixed: int) -> Steps:
         """Return these steps with those from step ``fixed`` on stretched so that they end at t1."""
@@ -53,7 +59,7 @@ class Steps:
         t[fixed:] = anchor + (t[fixed:] - anchor) * ratio
         h[fixed:] *= ratio
         t[-1] = t1
-        return Steps(t, h)
+        return Steps(t, h, self.parts)
 
     def step_of(self, times: Floats) -> NDArray[np.int64]:
         """Return the step that holds each time; a time at the end of a step belongs to it."""
@@ -63,9 +69,13 @@ class Steps:
 
 
 def steps_of(forward: Forward) -> Steps:
-    """Return a copy of the steps that a forward pass has kept."""
-    count = int(forward.scratch.count[kt.STORED])
-    return Steps(forward.store.t[: count + 1].copy(), forward.store.h[:count].copy())
+    """Return a copy of the steps that a forward pass has kept, over all its segments."""
+    kept = [segment for segment in forward.segments if segment.steps]
+    # A segment starts where the one before it ended.
+    t = [kept[0].store.t[:1], *(segment.store.t[1 : segment.steps + 1] for segment in kept)]
+    h = [segment.store.h[: segment.steps] for segment in kept]
+    parts = tuple((segment.stepper.tableau, segment.steps) for segment in kept)
+    return Steps(np.concatenate(t), np.concatenate(h), parts)
 
 
 def run_steps(
@@ -75,6 +85,7 @@ def run_steps(
     work_size: int,
     y0: Floats,
     steps: Steps,
+    build: Build | None = None,
 ) -> tuple[int, Forward]:
     """Solve again over these steps, none chosen or rejected; return the status and the solve.
 
@@ -86,7 +97,46 @@ def run_steps(
         Times to record, in the order of the solve; interpolated in the step that holds them.
     y0
         State at the start, with its tangents. Shape ``(N,)``.
+    build
+        Compiles the system for another method, where the steps have more than one.
+
+    Returns
+    -------
+    status, forward
+        The solve is that of the last segment.
     """
+    parts = steps.parts or ((options.tableau, steps.h.size),)
+    theta, y, start, reached = system.p[: system.m], y0, 0, 0
+    part: kt.System
+    for tableau, count in parts:
+        own = replace(options, tableau=tableau, stiff="")
+        part, work = system, work_size
+        if tableau is not options.tableau:
+            assert build is not None
+            compiled, other = build(own)
+            compiled.pack(theta, other.p)
+            part, work = other, max(work, compiled.work_size)
+        stop = start + count
+        forward = _replay(part, own, observations, work, y, steps, slice(start, stop))
+        if start:
+            forward.scratch.count[kt.NEXT_OBS] = reached
+        status = forward.run()
+        if status != SUCCESS:
+            break
+        y, start, reached = forward.scratch.y, stop, int(forward.scratch.count[kt.NEXT_OBS])
+    return status, forward
+
+
+def _replay(
+    system: kt.System,
+    options: SolverOptions,
+    observations: kt.Observations,
+    work_size: int,
+    y0: Floats,
+    steps: Steps,
+    part: slice,
+) -> Forward:
+    """Return a solve over the steps of one segment, ready to run."""
     forward = Forward(
         system,
         options,
@@ -101,6 +151,6 @@ def run_steps(
     forward.control = native.make_control(
         options, np.full(y0.size, np.inf), np.zeros(y0.size), replay=True, lazy=True
     )
-    forward.store = forward.store._replace(h=np.ascontiguousarray(steps.h))
-    forward.reset(y0, float(steps.t[0]), float(steps.t[-1]))
-    return forward.run(), forward
+    forward.store = forward.store._replace(h=np.ascontiguousarray(steps.h[part]))
+    forward.reset(y0, float(steps.t[part.start]), float(steps.t[part.stop]))
+    return forward

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from symode.codegen.compiled import NativeModel
 from symode.kernels import types as kt
-from symode.solvers.conditions import Coefficients
+from symode.solvers.methods import Tableau
 from symode.solvers.options import TIGHT
 from symode.solvers.tableau import ExplicitTableau
 
@@ -45,7 +45,7 @@ def stiff_from(rtol: float) -> float:
     return STIFF_FROM[rtol < TIGHT]
 
 
-def can_watch(tableau: Coefficients) -> bool:
+def can_watch(tableau: Tableau) -> bool:
     """Return whether a method can tell stiffness from its stages.
 
     An explicit one needs two slopes at the end of its step, the last of them of the new state.
@@ -97,7 +97,7 @@ class Stepper:
         Memory of its segments' steps, used again by the next solve.
     """
 
-    tableau: Coefficients
+    tableau: Tableau
     compiled: NativeModel | None
     system: kt.System
     method: kt.Method

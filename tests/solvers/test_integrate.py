@@ -291,7 +291,7 @@ def test_too_many_steps_names_the_limit_and_how_far_it_came():
     assert "Raise max_steps" in str(caught.value)
 
 
-@pytest.mark.parametrize("solver", ["auto", "bosh3", "dopri5", "tsit5", "dop853", "vern7"])
+@pytest.mark.parametrize("solver", ["bosh3", "dopri5", "tsit5", "dop853", "vern7"])
 def test_stiffness_is_told_from_other_causes(solver):
     stiff = symode.Model({X: -K * (X - sp.cos(Y)), Y: 1}, parameters=[K])
     with pytest.raises(SolverError, match=r"stiff here.*solver='rodas5p'"):

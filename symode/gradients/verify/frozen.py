@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
+from symode.codegen.compiled import NativeModel
 from symode.gradients.methods import ForwardSensitivity, GradientMethod
 from symode.gradients.methods.base import begin, failed_forward, make_forward
 from symode.gradients.methods.sensitivity import SensitivityRunner
 from symode.gradients.task import Task
 from symode.kernels import types as kt
 from symode.solvers import native
-from symode.solvers.integrate import Forward
+from symode.solvers.forward import Forward
+from symode.solvers.options import SolverOptions
 from symode.solvers.replay import Steps, run_steps
 from symode.status import SUCCESS
 
 Floats = NDArray[np.float64]
+
+
+def builder(
+    task: Task, *names: str, derivative: str = ""
+) -> Callable[[SolverOptions], tuple[NativeModel, kt.Field]]:
+    """Return the function that compiles and binds these kernels for the method of given options."""
+
+    def build(options: SolverOptions) -> tuple[NativeModel, kt.Field]:
+        compiled = task.compile([*names, *options.jacobian_kernels(derivative)])
+        return compiled, task.bind(compiled, options.is_stiff)
+
+    return build
 
 
 def base_solve(task: Task, method: GradientMethod, theta: Floats, z0: Floats | None) -> Forward:
@@ -34,9 +50,9 @@ def base_solve(task: Task, method: GradientMethod, theta: Floats, z0: Floats | N
         forward.store = native.make_store(forward.method, task.n, 256)
         runner.solve(theta, z0)
         return forward
-    compiled = task.compile(["rhs", *task.options.jacobian_kernels()])
-    system = task.bind(compiled, task.options.is_stiff)
-    forward = make_forward(task, compiled, system, keep=True, lazy=True)
+    build = builder(task, "rhs")
+    compiled, system = build(task.options)
+    forward = make_forward(task, compiled, system, keep=True, lazy=True, build=build)
     y0 = begin(task, forward, compiled, theta, z0)
     forward.reset(y0, task.t0, task.t1)
     status = forward.run()
@@ -60,10 +76,9 @@ class FrozenLoss:
     """
 
     def __init__(self, task: Task, steps: Steps) -> None:
-        implicit = task.options.is_stiff
         self.task, self.steps = task, steps
-        self.compiled = task.compile(["rhs", *task.options.jacobian_kernels()])
-        self.system = task.bind(self.compiled, implicit)
+        self.build = builder(task, "rhs")
+        self.compiled, self.system = self.build(task.options)
         self.table = task.loss_table()
         self.gradient = task.gradient_arrays()
 
@@ -105,7 +120,7 @@ class FrozenLoss:
         times[task.times == task.t1] = t1
         observations = native.make_observations(times, task.n)
         status, forward = run_steps(
-            self.system, task.options, observations, self.compiled.work_size, y0, steps
+            self.system, task.options, observations, self.compiled.work_size, y0, steps, self.build
         )  # fmt: skip
         if status != SUCCESS:
             return float("nan")
@@ -132,21 +147,26 @@ class FrozenLoss:
 
         task, q = self.task, directions.shape[0]
         n, m, states = task.n, task.m, task.equations.n_states
-        implicit = task.options.is_stiff
-        compiled = task.compile(["rhs", "jvp", *task.options.jacobian_kernels("djac")])
-        field = task.bind(compiled, implicit)
-        compiled.pack(theta, field.p)
-        system = kt.Tangents(*field, np.ascontiguousarray(directions[:, :m]))
+        fields, moved = builder(task, "rhs", "jvp", derivative="djac"), directions[:, :m].copy()
+
+        def build(options: SolverOptions) -> tuple[NativeModel, kt.Tangents]:
+            compiled, field = fields(options)
+            return compiled, kt.Tangents(*field, moved)
+
+        compiled, system = build(task.options)
+        compiled.pack(theta, system.p)
         start = np.zeros((q, n))
         start[:, :states] = directions[:, m:]
         y0 = np.concatenate([task.start(z0), start.ravel()])
         observations = native.make_observations(task.times, y0.size)
         status, forward = run_steps(
-            system, task.options, observations, compiled.work_size, y0, self.steps
+            system, task.options, observations, compiled.work_size, y0, self.steps, build
         )
         if status != SUCCESS:
             return np.full(q, np.nan)
-        loss_value(field, observations, self.table, forward.scratch, self.gradient)
+        loss_value(
+            native.field_of(system), observations, self.table, forward.scratch, self.gradient
+        )
         final = forward.scratch.y[n:].reshape(q, n)
         total = directions[:, :m] @ self.gradient.theta + final @ self.gradient.lam
         inner = observations.y[:, n:].reshape(-1, q, n)

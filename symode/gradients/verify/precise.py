@@ -79,11 +79,11 @@ class PreciseLoss:
         self.mp = mpmath.MPContext()
         self.mp.dps = digits
         self.arithmetic = mpmath_arithmetic(self.mp)
-        method = native_method(task.options.tableau)
-        number = np.vectorize(self.mp.mpf, otypes=[object])
-        arrays = {k: number(v) for k, v in method._asdict().items() if isinstance(v, np.ndarray)}
-        self.method: Any = method._replace(**arrays)
-        self.implicit = isinstance(method, kt.Rosenbrock)
+        # The method of each step; the current step's is `method`.
+        self.methods: list[Any] = []
+        for tableau, count in steps.parts or ((task.options.tableau, steps.h.size),):
+            self.methods += [self._exact(native_method(tableau))] * count
+        self._use(0)
         self.terminal = lift_terminal(task.equations, task.loss, task.n)
         self.observed = [
             (lift_observation(task.equations, group, task.n), row)
@@ -91,6 +91,16 @@ class PreciseLoss:
             for row in group.data
         ]
         self.holders = steps.step_of(task.times)
+
+    def _exact(self, method: kt.Method) -> Any:
+        """Return the coefficients as numbers of many digits."""
+        number = np.vectorize(self.mp.mpf, otypes=[object])
+        arrays = {k: number(v) for k, v in method._asdict().items() if isinstance(v, np.ndarray)}
+        return method._replace(**arrays)
+
+    def _use(self, step: int) -> None:
+        self.method: Any = self.methods[step]
+        self.implicit = isinstance(self.method, kt.Rosenbrock)
 
     def derivative(self, theta: Floats, z0: Floats | None, direction: Floats) -> float:
         """Return dJ along a direction in (theta, z0), to a third of the digits or more."""
@@ -118,6 +128,7 @@ class PreciseLoss:
             z[i] += dz
         found: dict[int, Numbers] = {int(k): z for k in np.flatnonzero(task.times == task.t0)}
         for n, h in enumerate(self.steps.h):
+            self._use(n)
             t, end = mp.mpf(self.steps.t[n]), self.steps.t[n + 1]
             stages, new = self._step(t, mp.mpf(h), z, theta)
             for k in map(int, np.flatnonzero(self.holders == n)):

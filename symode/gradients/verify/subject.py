@@ -128,7 +128,8 @@ class Subject:
     def _ranges(self) -> tuple[Floats, Floats]:
         forward = base_solve(self.task, DiscreteAdjoint(), self.theta, self.z0)
         states = self.task.equations.n_states
-        return forward.store.z[0, :states].copy(), forward.scratch.peak[:states].copy()
+        first = forward.segments[0].store
+        return first.z[0, :states].copy(), forward.scratch.peak[:states].copy()
 
     @property
     def start(self) -> Floats:
