@@ -189,8 +189,8 @@ class Forward:
         patience, back = int(count[kt.PATIENCE]), int(count[kt.RETURN])
         self.close(reason, jump)
         if jump is not None:
-            n, t, p = self.system.n, float(self.scratch.clock[kt.T]), self.system.p
-            self.scratch.y[:n] = jump.apply(t, self.scratch.y[:n].copy(), p[: self.system.m])
+            n, theta = self.system.n, self.system.p[: int(self.system.address[kt.HOIST_AT])]
+            self.scratch.y[:n] = jump.apply(self.t, self.scratch.y[:n].copy(), theta)
         self._go_on(old, patience, back)
 
     def close(self, reason: str, jump: Jump | None = None) -> None:

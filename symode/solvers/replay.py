@@ -106,7 +106,7 @@ def run_steps(
         The solve is that of the last segment.
     """
     parts = steps.parts or ((options.tableau, steps.h.size),)
-    theta, y, start, reached = system.p[: system.m], y0, 0, 0
+    y, start, reached = y0, 0, 0
     part: kt.System
     for tableau, count in parts:
         own = replace(options, tableau=tableau, stiff="")
@@ -114,7 +114,7 @@ def run_steps(
         if tableau is not options.tableau:
             assert build is not None
             compiled, other = build(own)
-            compiled.pack(theta, other.p)
+            compiled.pack(system.p[: compiled.n_parameters], other.p)
             part, work = other, max(work, compiled.work_size)
         stop = start + count
         forward = _replay(part, own, observations, work, y, steps, slice(start, stop))

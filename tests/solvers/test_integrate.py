@@ -374,7 +374,7 @@ def test_ctrl_c_ends_a_long_solve_within_a_second(what):
 
 def test_kept_steps_hold_what_the_interpolant_needs():
     solution = CIRCLE.solve((0, 5), theta=[1], z0=[1, 0], solver="dop853")
-    method, store, steps = solution.dense
+    ((method, store, steps),) = solution.dense
     assert isinstance(method, kt.Erk)
     assert steps == solution.stats.steps
     assert np.array_equal(store.t[: steps + 1], solution.t)

@@ -318,7 +318,7 @@ class CheckpointedRunner(WatchedRunner):
         status = self._solve(steps, keep)
         if status != FULL:
             raise failed_backward(
-                self.task, self.forward.scratch, status, "Solving a segment again failed."
+                self.task, self.forward.t, status, "Solving a segment again failed."
             )
         self._again += steps
 
@@ -339,7 +339,7 @@ class CheckpointedRunner(WatchedRunner):
 
         status = forward.driver.run(enter)
         if status != SUCCESS:
-            raise failed_backward(self.task, forward.scratch, status, "Tighten the tolerances.")
+            raise failed_backward(self.task, forward.t, status, "Tighten the tolerances.")
 
     def stats(self) -> dict[str, object]:
         """Return what the last call cost."""
