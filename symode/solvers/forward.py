@@ -107,11 +107,11 @@ class Forward:
         self.stepper = stepper
         self.method, self.control, self.scratch = stepper.method, stepper.control, stepper.scratch
         before = sum(segment.stepper is stepper for segment in self.closed)
-        if before == len(stepper.stores):
+        if before < len(stepper.stores):
+            self.store = stepper.stores[before]
+        else:
             capacity = CAPACITY if self.keep else 0
-            store = native.make_store(stepper.method, self.system.n, capacity, self.keep)
-            stepper.stores.append(store)
-        self.store = stepper.stores[before]
+            self.store = native.make_store(stepper.method, self.system.n, capacity, self.keep)
 
     def enlarge(self) -> None:
         """Double the store."""
@@ -196,7 +196,7 @@ class Forward:
     def close(self, reason: str, jump: Jump | None = None) -> None:
         """Put the current segment behind the solve."""
         before = sum(segment.stepper is self.stepper for segment in self.closed)
-        self.stepper.stores[before] = self.store
+        self.stepper.stores[before : before + 1] = [self.store]
         self.closed.append(self._segment(reason, jump))
 
     def end(self) -> list[Segment]:
