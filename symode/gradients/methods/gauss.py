@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
+from symode.codegen.compiled import NativeModel
 from symode.gradients.methods.base import (
     Floats,
     Runner,
@@ -17,13 +19,15 @@ from symode.gradients.methods.base import (
     failed_forward,
     make_forward,
 )
-from symode.gradients.methods.continuous import ADJOINT_FLOOR, set_scales
+from symode.gradients.methods.continuous import ADJOINT_FLOOR, set_scales, start_segment
 from symode.gradients.methods.interpolating import adjoint_system
 from symode.gradients.task import Task
 from symode.kernels import types as kt
 from symode.solvers import native
 from symode.solvers.kronrod import gauss_kronrod
-from symode.solvers.solution import Stats
+from symode.solvers.options import SolverOptions
+from symode.solvers.segments import Segment, Stepper
+from symode.solvers.stats import SegmentStats, Stats
 from symode.status import FULL, MAX_STEPS, SUCCESS
 
 #: Backward steps kept between two calls of the quadrature.
@@ -72,35 +76,61 @@ class GaussAdjoint:
         return GaussRunner(task)
 
 
+class _Along(NamedTuple):
+    """The adjoint along segments of one method, and memory to integrate it."""
+
+    adjoint: kt.Field
+    whole: kt.Field
+    scratch: kt.Scratch
+    chunk: kt.Store
+    rule: Floats
+
+
 class GaussRunner(Runner):
     """A `GaussAdjoint` made ready for one task."""
 
     def __init__(self, task: Task) -> None:
-        names = ["rhs", "vjp_z", "vjp_theta", *task.options.jacobian_kernels("second_z")]
         self.task = task
-        self.compiled = task.compile(names)
-        self.system = task.bind(self.compiled, task.options.is_stiff)
-        self.forward = make_forward(task, self.compiled, self.system, keep=True, lazy=False)
+        self.compiled, self.system = self._build(task.options)
+        self.forward = make_forward(
+            task, self.compiled, self.system, keep=True, lazy=False, build=self._build
+        )
         self.table = task.loss_table()
         self.gradient = task.gradient_arrays()
-        self.adjoint = self._with(0, {kt.VJP: "vjp_z", kt.SECOND: "second_z"})
-        self.whole = self._with(task.m, {kt.VJP: "vjp_theta"})
         n, states = task.n, task.equations.n_states
         atol = np.where(np.arange(n) < states, 0.0, np.inf)
-        self.control = native.make_control(task.options, atol, np.full(n, ADJOINT_FLOOR))
         # The quadrature bounds its own panels; steps are counted over all chunks.
-        method = self.forward.method
-        self.scratch = native.make_scratch(method, self.adjoint, n, self.compiled.work_size)
-        self.chunk = native.make_store(method, n, CHUNK)
-        points = min(max((task.options.tableau.embedded_order + 1) // 2, 1), 5)
-        self.rule = gauss_kronrod(points)
+        self.control = native.make_control(task.options, atol, np.full(n, ADJOINT_FLOOR))
+        self._memory: dict[Stepper, _Along] = {}
 
-    def _with(self, m: int, kernels: dict[int, str]) -> kt.Field:
-        """Return the system with other products, for m parameters."""
-        address = self.system.address.copy()
-        for slot, name in kernels.items():
-            address[slot] = self.compiled.address.get(name, 0)
-        return self.system._replace(m=m, address=address)
+    def _build(self, options: SolverOptions) -> tuple[NativeModel, kt.Field]:
+        """Return model and system for the method of these options."""
+        names = ["rhs", "vjp_z", "vjp_theta", *options.jacobian_kernels("second_z")]
+        compiled = self.task.compile(names)
+        return compiled, self.task.bind(compiled, options.is_stiff)
+
+    def _along(self, stepper: Stepper) -> _Along:
+        """Return what the backward pass along segments of a method needs."""
+        if stepper not in self._memory:
+            compiled, n = stepper.compiled or self.compiled, self.task.n
+            system = native.field_of(stepper.system)
+
+            def with_kernels(m: int, kernels: dict[int, str]) -> kt.Field:
+                address = system.address.copy()
+                for slot, name in kernels.items():
+                    address[slot] = compiled.address.get(name, 0)
+                return system._replace(m=m, address=address)
+
+            adjoint = with_kernels(0, {kt.VJP: "vjp_z", kt.SECOND: "second_z"})
+            points = min(max((stepper.tableau.embedded_order + 1) // 2, 1), 5)
+            self._memory[stepper] = _Along(
+                adjoint,
+                with_kernels(self.task.m, {kt.VJP: "vjp_theta"}),
+                native.make_scratch(stepper.method, adjoint, n, compiled.work_size),
+                native.make_store(stepper.method, n, CHUNK),
+                gauss_kronrod(points),
+            )
+        return self._memory[stepper]
 
     def compute(self, theta: Floats, z0: Floats | None) -> None:
         """Compute value and gradient, see `Runner`."""
@@ -114,59 +144,72 @@ class GaussRunner(Runner):
             raise failed_forward(task, forward, status)
         loss_value(self.system, forward.observations, self.table, forward.scratch, self.gradient)
         check_loss(task, self.gradient, self.table)
-        self.backward: Stats | None = None
-        self.panels = self.halved = 0
-        if forward.scratch.count[kt.STORED]:
-            self._backward(theta, y0)
+        self._backward(theta)
         close_gradient(
             self.system, self.table, task.t0, y0, forward.scratch, self.gradient, z0 is None
         )
         check_finite(task, self.gradient)
 
-    def _backward(self, theta: Floats, y0: Floats) -> None:
+    def _backward(self, theta: Floats) -> None:
         """Integrate lam from t1 to t0; add the integral to dJ/dtheta."""
+        task, forward = self.task, self.forward
+        y, before, floor = self.gradient.lam.copy(), None, 0.0
+        driver, parts = native.Driver(), []
+        self.gradient.scalars[kt.DRIFT] = 0.0
+        self.panels = self.halved = 0
+        for segment in reversed(forward.end()):
+            along = self._along(segment.stepper)
+            scratch = along.scratch
+            start_segment(segment, task, scratch, y, before)
+            if before is None:
+                set_scales(task, forward, self.control, scratch, self.gradient, np.empty(0), 0)
+                floor = float(scratch.clock[kt.GROUP])
+            self._cross(segment, along, theta, floor, driver)
+            name = segment.stepper.tableau.name
+            end = "the start of the segment"
+            parts.append(SegmentStats.of(name, segment.t1, segment.t0, scratch.count, end))
+            y, before = scratch.y.copy(), scratch
+        self.gradient.lam[:] = y
+        self.backward = Stats.over(tuple(parts), driver.seconds, "the methods of the forward pass")
+
+    def _cross(
+        self, segment: Segment, along: _Along, theta: Floats, floor: float, driver: native.Driver
+    ) -> None:
+        """Integrate lam over one segment of the forward pass, in chunks; add their integrals."""
         from symode.kernels.gradient import continuous_backward
 
-        task, forward, scratch = self.task, self.forward, self.scratch
-        stored = int(forward.scratch.count[kt.STORED])
-        past = adjoint_system(self.adjoint, forward.method, forward.store, stored)
-        count = scratch.count
-        count[:] = 0
-        scratch.y[:] = self.gradient.lam
-        set_scales(task, forward, self.control, scratch, self.gradient, np.empty(0), 0)
-        count[kt.NEXT_OBS] = count[kt.LEFT] = task.times.size
-        scratch.clock[kt.T] = task.t1
-        inner = task.times[self.table.n_start :]
-        scratch.clock[kt.T_END] = inner[-1] if inner.size else task.t0
-        self.gradient.scalars[kt.DRIFT] = 0.0
-        quadrature = self._quadrature(past, theta, float(scratch.clock[kt.GROUP]))
-        ones, driver, steps = np.ones(task.n), native.Driver(), 0
+        task, scratch = self.task, along.scratch
+        past = adjoint_system(along.adjoint, segment.method, segment.store, segment.steps)
+        quadrature = self._quadrature(segment, along, past, theta, floor)
+        count, z0, ones, steps = scratch.count, segment.start[: task.n], np.ones(task.n), 0
         while True:
             status = driver.run(
                 lambda budget: continuous_backward(
-                    forward.method, past, self.control, forward.observations, self.table, scratch,
-                    self.chunk, 0, task.t0, y0, ones, self.gradient, budget,
+                    segment.method, past, self.control, self.forward.observations, self.table,
+                    scratch, along.chunk, 0, segment.t0, z0, ones, self.gradient, budget,
                 )
             )  # fmt: skip
             if status not in (SUCCESS, FULL):
-                raise failed_backward(task, scratch, status, "Tighten the tolerances.")
+                t = float(scratch.clock[kt.T])
+                raise failed_backward(task, t, status, "Tighten the tolerances.")
             taken = int(count[kt.STEPS])
             steps += taken
             quadrature(taken)
             if status == SUCCESS:
                 break
             if steps >= task.options.max_steps:
-                raise failed_backward(task, scratch, MAX_STEPS, "Raise max_steps=.")
+                t = float(scratch.clock[kt.T])
+                raise failed_backward(task, t, MAX_STEPS, "Raise max_steps=.")
             count[kt.STEPS] = 0
         count[kt.STEPS] = steps
-        self.gradient.lam[:] = scratch.y
-        self.backward = Stats.of(task.options.tableau.name, count, driver.seconds)
 
-    def _quadrature(self, past: kt.Adjoint, theta: Floats, floor: float) -> Callable[[int], None]:
+    def _quadrature(
+        self, segment: Segment, along: _Along, past: kt.Adjoint, theta: Floats, floor: float
+    ) -> Callable[[int], None]:
         """Return what adds the integral over the steps in the chunk to dJ/dtheta."""
         from symode.kernels.quadrature import N_PLACE, ROOM, integrate_products
 
-        task, forward = self.task, self.forward
+        task, before = self.task, (self.panels, self.halved)
         size = np.abs(task.chosen(theta))
         weight = np.where(size == 0.0, 1.0, size)
         memory = np.zeros((4, max(task.n, task.m, 1)))
@@ -182,17 +225,17 @@ class GaussRunner(Runner):
             place[:2] = 0
             status = driver.run(
                 lambda budget: integrate_products(
-                    forward.method, past, self.whole, self.chunk, steps, self.rule, self.scratch,
-                    memory, stack, place, weight, task.options.rtol, floor, span, most, budget,
+                    segment.method, past, along.whole, along.chunk, steps, along.rule,
+                    along.scratch, memory, stack, place, weight, task.options.rtol, floor, span, most, budget,
                     self.gradient.theta,
                 )
             )  # fmt: skip
-            self.panels, self.halved = int(place[2]), int(place[3])
+            self.panels, self.halved = before[0] + int(place[2]), before[1] + int(place[3])
             if status != SUCCESS:
                 i = int(place[0])
                 raise failed_backward(
-                    task, self.scratch, status,
-                    f"The integral of lam times df/dtheta near t = {self.chunk.t[i]:.6g} does not "
+                    task, float(along.scratch.clock[kt.T]), status,
+                    f"The integral of lam times df/dtheta near t = {along.chunk.t[i]:.6g} does not "
                     f"settle to rtol={task.options.rtol:g} ({self.halved} panels halved): it jumps "
                     "or oscillates there. Use DiscreteAdjoint, loosen rtol=, or raise max_steps=.",
                 )  # fmt: skip
