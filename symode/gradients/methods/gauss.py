@@ -226,7 +226,8 @@ class GaussRunner(Runner):
             status = driver.run(
                 lambda budget: integrate_products(
                     segment.method, past, along.whole, along.chunk, steps, along.rule,
-                    along.scratch, memory, stack, place, weight, task.options.rtol, floor, span, most, budget,
+                    along.scratch, memory, stack, place, weight, task.options.rtol, floor, span,
+                    most, budget,
                     self.gradient.theta,
                 )
             )  # fmt: skip
