@@ -17,7 +17,13 @@ from symode.errors import (
     SymodeError,
     UnsupportedCombinationError,
 )
-from symode.gradients.methods import BacksolveAdjoint, ForwardSensitivity, GradientMethod
+from symode.gradients.methods import (
+    BacksolveAdjoint,
+    ComplexStep,
+    FiniteDifference,
+    ForwardSensitivity,
+    GradientMethod,
+)
 from symode.gradients.methods.backsolve import DRIFT_LIMIT
 from symode.gradients.methods.base import check_finite, check_loss
 from symode.gradients.task import Outcome, Task, outcome
@@ -79,7 +85,8 @@ def black_box_gradient(
     solver
         ``callable(fun, t_span, y0, t_eval) -> y`` with one row of y per time.
     method
-        BacksolveAdjoint or ForwardSensitivity: the methods that need no more than this.
+        BacksolveAdjoint, ForwardSensitivity, ComplexStep or FiniteDifference: the methods that
+        need no more than this.
 
     Raises
     ------
@@ -93,10 +100,15 @@ def black_box_gradient(
     DriftError
         When z integrated backwards leaves the forward solution.
     """
+    if isinstance(method, ComplexStep | FiniteDifference):
+        from symode.gradients.black_box_directions import direction_gradient
+
+        return direction_gradient(task, solver, method, theta, z0)
     if not isinstance(method, BacksolveAdjoint | ForwardSensitivity):
         raise UnsupportedCombinationError(
             f"{type(method).__name__} needs the steps of the solver, which a black box does not "
-            "show. Use BacksolveAdjoint() or ForwardSensitivity(), or one of symode's solvers."
+            "show. Use BacksolveAdjoint() or ForwardSensitivity(), as judges ComplexStep() or "
+            "FiniteDifference(), or one of symode's solvers."
         )
     backwards = method if isinstance(method, BacksolveAdjoint) else None
     compiled = task.compile(["rhs"], ["rhs"]) if backwards else task.compile(["rhs", "jvp"])
@@ -105,7 +117,7 @@ def black_box_gradient(
     y0 = compiled.call("initial", task.t0, np.zeros(task.n), p) if z0 is None else task.start(z0)
     table, gradient = task.loss_table(), task.gradient_arrays()
     if backwards:
-        states = _solve(solver, lambda t, y: compiled.call("rhs", t, y, p), task, y0)
+        states = solve_box(solver, lambda t, y: compiled.call("rhs", t, y, p), task, y0)
     else:
         states = _forward_with_tangents(task, solver, compiled, p, y0)
     observations = native.make_observations(task.times, task.n)
@@ -155,7 +167,7 @@ def _close(
         close_gradient(system, table, task.t0, end[0], scratch, gradient, end[1])
 
 
-def _solve(
+def solve_box(
     solver: BlackBox,
     fun: Callable[[float, Floats], Floats],
     task: Task,
@@ -168,7 +180,7 @@ def _solve(
         raise
     except Exception as error:
         raise SolverError(
-            f"The given solver failed between t={task.t0:g} and t={task.t1:g}: {_cause(error)} "
+            f"The given solver failed between t={task.t0:g} and t={task.t1:g}: {cause_of(error)} "
             "It is called as solver(fun, t_span, y0, t_eval)."
         ) from error
     if not np.isfinite(states).all():
@@ -189,12 +201,12 @@ def _call(
     inner = t_eval[t_eval != span[0]]
     # Overflow of a diverging pass is reported by what comes of it, below.
     with np.errstate(all="ignore"):
-        y = _rows(solver(fun, span, y0.copy(), inner.copy()), inner.size, y0.size)
+        y = as_rows(solver(fun, span, y0.copy(), inner.copy()), inner.size, y0.size)
     found = {float(t): row for t, row in zip(inner, y, strict=True)} | {float(span[0]): y0}
     return np.array([found[float(t)] for t in [*times, span[1]]])
 
 
-def _cause(error: Exception) -> str:
+def cause_of(error: Exception) -> str:
     """Return an exception as the end of a sentence."""
     text = str(error).rstrip(".")
     if isinstance(error, SymodeError):
@@ -202,7 +214,7 @@ def _cause(error: Exception) -> str:
     return f"{type(error).__name__}: {text}." if text else f"{type(error).__name__}."
 
 
-def _rows(result: Any, count: int, size: int) -> Floats:
+def as_rows(result: Any, count: int, size: int, kind_of: type = float) -> Any:
     """Return what a solver returned as an array, one row for each time."""
     expected = f"The solver must return y, one row per time in t_eval: expected ({count}, {size})"
     kind = type(result).__name__
@@ -211,7 +223,7 @@ def _rows(result: Any, count: int, size: int) -> Floats:
     if result is None:
         raise GradientError(f"{expected}; got None: is its return statement missing?")
     try:
-        y = np.asarray(result, dtype=float)
+        y: NDArray[Any] = np.asarray(result, dtype=kind_of)
     except (TypeError, ValueError):
         raise GradientError(f"{expected}; got a {kind} that is no array of numbers.") from None
     if y.shape != (count, size):
@@ -236,7 +248,7 @@ def _forward_with_tangents(
         ]
         return np.concatenate([compiled.call("rhs", t, z, p), *rows])
 
-    return _solve(solver, fun, task, np.concatenate([y0, start.ravel()]))
+    return solve_box(solver, fun, task, np.concatenate([y0, start.ravel()]))
 
 
 def _contract(task: Task, states: Floats, table: kt.LossTable, gradient: kt.Gradient) -> None:
@@ -282,7 +294,7 @@ def _backward(
             except Exception as error:
                 raise GradientError(
                     f"The backward pass from t={t:g} to t={target:g} failed in the given solver: "
-                    f"{_cause(error)} Integrating z backwards may be unstable here; use "
+                    f"{cause_of(error)} Integrating z backwards may be unstable here; use "
                     "method='forward' (ForwardSensitivity), or one of symode's solvers."
                 ) from error
             known = states[o, :n] if o >= table.n_start else y0

@@ -12,7 +12,7 @@ from symode.errors import (
     SolverError,
     UnsupportedCombinationError,
 )
-from symode.gradients.methods import METHODS
+from symode.gradients.methods import JUDGES, METHODS
 
 SERVED = [m for m in METHODS if m.name in ("backsolve", "forward")]
 served = pytest.mark.parametrize("method", SERVED, ids=lambda m: m.name)
@@ -122,3 +122,37 @@ def test_an_inaccurate_solver_drifts_and_says_so():
 def test_a_method_that_scipy_has_not_is_named():
     with pytest.raises(OptionError, match="Radau"):
         ask(CASES[0], "terminal", solver="scipy:radau5")
+
+
+def complex_rk4(fun, span, y0, t_eval):
+    """Return rk4's steps; it never asks what numbers are."""
+    return rk4(fun, span, y0, t_eval, steps=24)
+
+
+@pytest.mark.parametrize("solver", ["scipy:DOP853", "scipy:RK45", complex_rk4],
+                         ids=["DOP853", "RK45", "callable"])  # fmt: skip
+@pytest.mark.parametrize("z0", ["given", "model"])
+@pytest.mark.parametrize("method", JUDGES, ids=lambda m: m.name)
+def test_judges_run_through_it(method, z0, solver):
+    case = CASES[1]
+    known = exact(case.name, "mixed", from_initial=z0 == "model")
+    found = ask(case, "mixed", method=method, solver=solver, z0=case.z0 if z0 == "given" else None)
+    for name in ("value", "theta", "z0", "t0", "t1", "times"):
+        expected = np.asarray(getattr(known, name))
+        size = max(float(np.max(np.abs(expected), initial=0.0)), 1.0)
+        assert np.allclose(getattr(found, name), expected, rtol=0.0, atol=1e-5 * size), name
+
+
+def test_a_solver_of_real_numbers_refuses_the_complex_step():
+    real = lambda fun, span, y0, t: np.real(rk4(fun, span, y0, t, steps=4))  # noqa: E731
+    for solver in (real, "scipy:Radau"):
+        with pytest.raises(UnsupportedCombinationError, match="FiniteDifference"):
+            ask(CASES[0], "terminal", method="complex_step", solver=solver)
+
+
+def test_backwards_in_time_by_differences():
+    case = CASES[2].reversed()
+    known = exact(case.name, "mixed", backwards=True)
+    for method in JUDGES:
+        found = ask(case, "mixed", method=method, solver=complex_rk4)
+        assert np.allclose(found.theta, known.theta, rtol=1e-4)

@@ -6,7 +6,9 @@ from symode.errors import OptionError
 from symode.gradients.methods.backsolve import BacksolveAdjoint
 from symode.gradients.methods.base import GradientMethod
 from symode.gradients.methods.checkpointed import CheckpointedAdjoint
+from symode.gradients.methods.complex_step import ComplexStep
 from symode.gradients.methods.discrete import DiscreteAdjoint
+from symode.gradients.methods.finite_difference import FiniteDifference
 from symode.gradients.methods.gauss import GaussAdjoint
 from symode.gradients.methods.interpolating import InterpolatingAdjoint
 from symode.gradients.methods.sensitivity import ForwardSensitivity
@@ -21,6 +23,9 @@ METHODS: tuple[GradientMethod, ...] = (
     CheckpointedAdjoint(),
     GaussAdjoint(),
 )
+
+#: Methods that use no derivative of f: slow, and independent of all the others.
+JUDGES: tuple[GradientMethod, ...] = (ComplexStep(), FiniteDifference())
 
 
 def get_gradient_method(method: str | GradientMethod) -> GradientMethod:
@@ -37,15 +42,15 @@ def get_gradient_method(method: str | GradientMethod) -> GradientMethod:
     DiscreteAdjoint()
     """
     if isinstance(method, str):
-        for known in METHODS:
+        for known in (*METHODS, *JUDGES):
             if method.lower() in (known.name, type(known).__name__.lower()):
                 return known
-        names = ["auto", *(known.name for known in METHODS)]
+        names = ["auto", *(known.name for known in (*METHODS, *JUDGES))]
         raise OptionError(
             f"There is no gradient method {method!r}{did_you_mean(method, names)}. Choose one of "
             f"{', '.join(names)}."
         )
-    if isinstance(method, type) and any(isinstance(known, method) for known in METHODS):
+    if isinstance(method, type) and any(isinstance(known, method) for known in (*METHODS, *JUDGES)):
         raise OptionError(
             f"method={method.__name__} is a class; add (): method={method.__name__}()."
         )
@@ -57,10 +62,13 @@ def get_gradient_method(method: str | GradientMethod) -> GradientMethod:
 
 
 __all__ = [
+    "JUDGES",
     "METHODS",
     "BacksolveAdjoint",
     "CheckpointedAdjoint",
+    "ComplexStep",
     "DiscreteAdjoint",
+    "FiniteDifference",
     "ForwardSensitivity",
     "GaussAdjoint",
     "GradientMethod",
