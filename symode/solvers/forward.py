@@ -218,12 +218,13 @@ class Forward:
 
     def _segment(self, reason: str, jump: Jump | None) -> Segment:
         count, steps = self.scratch.count, int(self.scratch.count[kt.STEPS])
-        start = self._start
+        t0, start = self._t0, self._start
         if not start.size and self.keep and steps:
-            start = self.store.z[0].copy()
+            # Kernels that begin a solve themselves leave its start in the store.
+            t0, start = float(self.store.t[0]), self.store.z[0].copy()
         return Segment(
             self.stepper, self.store, steps, int(count[kt.FIRST_OBS]), int(count[kt.NEXT_OBS]),
-            self._t0, float(self.scratch.clock[kt.T]), start, count.copy(), reason, jump,
+            t0, float(self.scratch.clock[kt.T]), start, count.copy(), reason, jump,
         )  # fmt: skip
 
     def _why(self) -> str:

@@ -78,7 +78,8 @@ class DiscreteRunner(WatchedRunner):
     def _run(self, theta: Floats, z0: Floats | None) -> Floats:
         """Compute; return the largest size of each state."""
         task, forward = self.task, self.forward
-        forward.rewind(task.t0)
+        if forward.closed:
+            forward.rewind(task.t0)
         self.system.p[: theta.size] = theta
         if z0 is not None:
             self.z0[: task.equations.n_states] = z0
