@@ -15,16 +15,15 @@ import math
 from symode.kernels.control import scale_of
 from symode.kernels.jit import by_type, inline
 from symode.kernels.types import (
+    ADJOINT_OF,
     AGAINST,
     EVIDENCE,
     PATIENCE,
     RHO,
     WATCHED,
     Control,
-    Dirk,
     Erk,
     Method,
-    Rosenbrock,
     Scratch,
     System,
 )
@@ -92,7 +91,7 @@ def _watch_implicit(
     return False
 
 
-@by_type(0, {Erk: _watch_explicit, Rosenbrock: _watch_implicit, Dirk: _watch_implicit})
+@by_type(0, {kind: _watch_implicit for kind in ADJOINT_OF} | {Erk: _watch_explicit})
 def watch(method: Method, system: System, control: Control, h: float, scratch: Scratch) -> bool:
     """Look at an accepted step, y and all stages in place; return whether to switch now."""
     raise NotImplementedError

@@ -96,6 +96,7 @@ class Forward:
         scratch = native.make_scratch(method, self.system, atol.size, self.work_size)
         stepper = Stepper(options.tableau, None, self.system, method, control, scratch)
         self.steppers = [stepper]
+        self.capacity = CAPACITY
         self.closed: list[Segment] = []
         self.ended = False
         self._t0, self._start = np.nan, np.empty(0)
@@ -110,7 +111,7 @@ class Forward:
         if before < len(stepper.stores):
             self.store = stepper.stores[before]
         else:
-            capacity = CAPACITY if self.keep else 0
+            capacity = self.capacity if self.keep else 0
             self.store = native.make_store(stepper.method, self.system.n, capacity, self.keep)
 
     def enlarge(self) -> None:
@@ -120,7 +121,7 @@ class Forward:
     def rewind(self, t0: float) -> None:
         """Forget the segments of an earlier solve and take up the first method again."""
         self._t0, self._start = t0, np.empty(0)
-        if self.closed:
+        if self.closed or self.stepper is not self.steppers[0]:
             self.closed, self.ended = [], False
             self._use(self.steppers[0])
 
@@ -280,9 +281,8 @@ class Forward:
 
     def take(self) -> Checkpoint:
         """Return what the solve needs to go on from here."""
-        scratch = self.scratch
-        memory = tuple(part.copy() for part in memory_between_steps(self.stepper))
-        return Checkpoint(self.stepper, scratch.clock.copy(), scratch.count.copy(), memory)
+        parts = [np.ravel(part) for part in memory_between_steps(self.stepper)]
+        return Checkpoint(self.stepper, np.concatenate(parts, dtype=float))
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go back to a checkpoint of this solve, as the start of a segment.
@@ -290,15 +290,17 @@ class Forward:
         Steps are counted, and stored, from 0 again; what follows is bitwise what followed before.
         """
         self.closed, self.ended = [], False
-        self._use(checkpoint.stepper)
-        scratch, count = self.scratch, self.scratch.count
-        scratch.clock[:], count[:] = checkpoint.clock, checkpoint.count
-        for mine, kept in zip(memory_between_steps(self.stepper), checkpoint.memory, strict=True):
-            mine[...] = kept
+        if checkpoint.stepper is not self.stepper:
+            self._use(checkpoint.stepper)
+        at = 0
+        for part in memory_between_steps(self.stepper):
+            part[...] = checkpoint.packed[at : at + part.size].reshape(part.shape)
+            at += part.size
+        count = self.scratch.count
         count[kt.BEFORE] += count[kt.STEPS]
         count[kt.STEPS] = count[kt.STORED] = 0
         count[kt.FIRST_OBS] = count[kt.NEXT_OBS]
-        self._t0, self._start = checkpoint.t, scratch.y.copy()
+        self._t0, self._start = checkpoint.t, self.scratch.y.copy()
 
     # -- what it cost ----------------------------------------------------------------------------
 

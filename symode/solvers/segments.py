@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -155,47 +155,57 @@ class Segment:
         return self.stepper.method, self.store, self.steps
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Checkpoint:
     """Everything the loop knows between two steps: to go on from it is to repeat, bit by bit.
 
     Made by `Forward.take`, used by `Forward.restore`. Its size does not depend on the steps before
-    it: state, largest values, the first stage, counters; for an implicit method that keeps its
-    matrix also the Jacobian and its factors.
+    it: clocks, counters, state, largest values and the first stage; for an implicit method that
+    keeps more from step to step, all of its memory.
+
+    Parameters
+    ----------
+    stepper
+        The method.
+    packed
+        Content of `memory_between_steps`, in one array.
     """
 
     stepper: Stepper
-    clock: Floats
-    count: Ints
-    memory: tuple[NDArray[np.float64] | Ints, ...]
+    packed: Floats
 
     @property
     def t(self) -> float:
         """Time of the state."""
-        return float(self.clock[kt.T])
+        return float(self.packed[kt.T])
 
     @property
     def y(self) -> Floats:
         """State of the loop. Shape ``(N,)``."""
-        return self.memory[0]  # type: ignore[return-value]
+        return self.packed[kt.N_CLOCK + kt.N_COUNT :][: self.stepper.scratch.y.size]
+
+    @property
+    def n_observed(self) -> int:
+        """Observations before it."""
+        return int(self.packed[kt.N_CLOCK + kt.NEXT_OBS])
 
     @property
     def nbytes(self) -> int:
-        """Memory it takes."""
-        return self.clock.nbytes + self.count.nbytes + sum(part.nbytes for part in self.memory)
+        """Memory it takes, in bytes."""
+        return self.packed.nbytes
 
 
-def memory_between_steps(stepper: Stepper) -> tuple[NDArray[np.float64] | Ints, ...]:
-    """Return the arrays that carry something from one step to the next, besides the clocks.
+def memory_between_steps(stepper: Stepper) -> list[NDArray[Any]]:
+    """Return the arrays that carry something from one step to the next; the first three are fixed.
 
     An explicit method carries its first stage. An implicit one may carry all its stages (to guess
     the next) and its factored matrix; a Rosenbrock method makes both anew at every step.
     """
     scratch = stepper.scratch
-    shared = (scratch.y, scratch.peak)
+    shared = [scratch.clock, scratch.count, scratch.y, scratch.peak]
     if isinstance(stepper.method, kt.Erk):
-        return (*shared, scratch.k[0])
+        return [*shared, scratch.k[0]]
     if isinstance(stepper.method, kt.Rosenbrock):
         return shared
     known = set(kt.Scratch._fields) - {"clock", "count", "y", "peak", "work"}
-    return (*shared, *(getattr(scratch, name) for name in sorted(known)))
+    return [*shared, *(getattr(scratch, name) for name in sorted(known))]

@@ -19,8 +19,9 @@ from symode.gradients.schedule import Held, best_split, fewest_runs, repetitions
 from symode.gradients.task import Task
 from symode.kernels import types as kt
 from symode.solvers import native
-from symode.solvers.solution import Stats
-from symode.status import FULL, MAX_STEPS, PAUSED, SUCCESS
+from symode.solvers.methods import get_method
+from symode.solvers.segments import Checkpoint, Stepper
+from symode.status import FULL, MAX_STEPS, PAUSED, SUCCESS, SWITCH
 
 #: Bytes used where neither memory nor checkpoints are given.
 MEMORY = 64 * 2**20
@@ -145,17 +146,22 @@ class CheckpointedRunner(WatchedRunner):
 
     kernels = ("vjp",)
     derivative = "second"
+    switches = True
 
     def __init__(self, task: Task, watched: tuple[int, ...], options: CheckpointedAdjoint) -> None:
         super().__init__(task, watched)
         self.options = options
         forward = self.forward
-        scratch, n = forward.scratch, task.n
-        self.step_bytes = 8 * ((forward.method.n_dense + 1) * n + 2)
-        self.checkpoint_bytes = 8 * sum(part.size for part in carried(scratch)) + OVERHEAD
+        stages = [forward.method.n_dense]
+        if task.options.stiff:
+            stages.append(native.native_method(get_method(task.options.stiff)).n_dense)
+        self.step_bytes = 8 * ((max(stages) + 1) * task.n + 2)
+        self.checkpoint_bytes = forward.take().nbytes + OVERHEAD
         self.limit, self.segment = options.plan(self.step_bytes, self.checkpoint_bytes)
-        forward.store = native.make_store(forward.method, n, min(self.segment, FIRST))
+        forward.capacity = min(self.segment, FIRST)
         forward.driver.on_full = None
+        self._owner: Stepper | None = None
+        self._own_store()
         self._found: dict[str, object] = {}
 
     def _sibling(self, watched: tuple[int, ...]) -> CheckpointedRunner:
@@ -165,23 +171,23 @@ class CheckpointedRunner(WatchedRunner):
         from symode.kernels.gradient import close_gradient, loss_value
 
         task, forward = self.task, self.forward
-        scratch = forward.scratch
         start = begin(task, forward, self.compiled, theta, z0)
         self.z0[:] = start
-        tangents = np.zeros(scratch.y.size - task.n)
+        tangents = np.zeros(forward.scratch.y.size - task.n)
         forward.reset(np.concatenate([start, tangents]), task.t0, task.t1)
+        self._own_store()
         if self.watched:
             self._start_tangents(theta, z0)
         forward.driver.seconds = 0.0
         self._again = self._most = 0
         self._first_pass()
-        stats = Stats.of(task.options.tableau.name, scratch.count, forward.driver.seconds)
+        stats, scratch = forward.stats, forward.scratch
         peak = scratch.peak[: task.n_watched].copy()
         loss_value(self.system, forward.observations, self.table, scratch, self.gradient)
         scratch.k[forward.method.n_dense] = 0.0
         self._backward()
         close_gradient(
-            self.system, self.table, task.t0, self.z0, scratch, self.gradient, z0 is None
+            self.system, self.table, task.t0, self.z0, forward.scratch, self.gradient, z0 is None
         )
         check_finite(task, self.gradient)
         units, most = self.units, repetitions(self.limit, self.units)
@@ -201,24 +207,43 @@ class CheckpointedRunner(WatchedRunner):
 
     # -- solving a segment --------------------------------------------------------------------
 
+    def _own_store(self) -> None:
+        """Give the current method memory for its steps; there is one such memory at a time."""
+        forward = self.forward
+        if self._owner is not forward.stepper:
+            # Dropped before the new one is made.
+            forward.store = native.no_store(forward.method, self.task.n)
+            self._store = forward.store
+            self._store = native.make_store(forward.method, self.task.n, forward.capacity)
+            self._owner = forward.stepper
+        forward.store = self._store
+
+    def _switch(self) -> None:
+        """Go on with the other method."""
+        # A closed segment must not hold its steps.
+        self.forward.store = native.no_store(self.forward.method, self.task.n)
+        self.forward.switch()
+        self._own_store()
+
     def _solve(self, most: int, keep: bool) -> int:
         """Solve on for ``most`` steps, counted from 0; return FULL where they are not the last."""
         from symode.kernels.loop import advance
 
-        forward = self.forward
-        control = forward.control._replace(max_steps=most)
-        forward.scratch.count[kt.STEPS] = 0
+        forward, count = self.forward, self.forward.scratch.count
+        control = forward.control._replace(max_steps=most + int(count[kt.BEFORE]))
+        count[kt.STEPS] = 0
         while True:
             store = forward.store if keep else forward.store._replace(keep=False)
             status = forward.driver.run(
                 lambda budget, store=store: advance(  # type: ignore[misc]
-                    forward.method, self.system, control, store, forward.observations,
+                    forward.method, forward.stepper.system, control, store, forward.observations,
                     forward.scratch, budget,
                 )
             )  # fmt: skip
             if status == FULL and forward.store.h.size < self.segment:
-                forward.store = grown(forward.store, min(2 * store.h.size, self.segment))
-            elif status == MAX_STEPS and forward.scratch.count[kt.STEPS] == most:
+                self._store = grown(forward.store, min(2 * store.h.size, self.segment))
+                forward.store = self._store
+            elif status == MAX_STEPS and count[kt.STEPS] == most:
                 return FULL
             else:
                 return status
@@ -226,21 +251,30 @@ class CheckpointedRunner(WatchedRunner):
     def _first_pass(self) -> None:
         """Solve to the end, with checkpoints; the store keeps the last segment."""
         task, forward = self.task, self.forward
-        count, allowed = forward.scratch.count, task.options.max_steps
+        allowed = task.options.max_steps
         self.held = Held(self.limit)
-        self.saved: dict[int, Floats] = {}
-        self.units = done = 0
+        self.saved: dict[int, Checkpoint] = {}
+        #: Units that start with another method than the one before ended with.
+        self.starts = {0}
+        self.units = done = here = 0
         while True:
             self._keep(self.units)
             status = self._solve(min(self.segment, allowed - done), keep=True)
-            done += int(count[kt.STEPS])
-            self.units += 1
-            if status == FULL and done < allowed:
+            count = forward.scratch.count
+            self.steps = int(count[kt.STEPS])
+            done, here, self.units = done + self.steps, here + self.steps, self.units + 1
+            if status in (FULL, SWITCH) and done < allowed:
+                if status == SWITCH:
+                    count[kt.STEPS] = here
+                    self._switch()
+                    self.starts.add(self.units)
+                    here = 0
                 continue
             if status != SUCCESS:
-                raise failed_forward(task, forward, MAX_STEPS if status == FULL else status)
-            self.steps = int(count[kt.STEPS])
-            count[kt.STEPS] = done
+                failed = MAX_STEPS if status in (FULL, SWITCH) else status
+                raise failed_forward(task, forward, failed)
+            # For the statistics: all steps of this method's segment.
+            count[kt.STEPS] = here
             return
 
     def _keep(self, unit: int) -> None:
@@ -251,29 +285,28 @@ class CheckpointedRunner(WatchedRunner):
         self._save(unit)
 
     def _save(self, unit: int) -> None:
-        parts = [np.asarray(part, dtype=float) for part in carried(self.forward.scratch)]
-        self.saved[unit] = np.concatenate(parts)
+        self.saved[unit] = self.forward.take()
         self._most = max(self._most, len(self.saved))
 
     def _restore(self, unit: int) -> None:
-        at, packed = 0, self.saved[unit]
-        for part in carried(self.forward.scratch):
-            part[:] = packed[at : at + part.size]
-            at += part.size
+        self.forward.restore(self.saved[unit])
+        self._own_store()
 
     # -- going back ---------------------------------------------------------------------------
 
     def _backward(self) -> None:
         """Transpose all segments, the last first."""
-        forward, count = self.forward, self.forward.scratch.count
-        store, shared = forward.store, forward.scratch.k[forward.method.n_dense]
+        forward = self.forward
         for unit in range(self.units - 1, -1, -1):
             if unit < self.units - 1:
                 # What the segment must end with, bit by bit, is what the next one began with.
+                store, shared = forward.store, forward.scratch.k[forward.method.n_dense]
                 after = np.append(store.z[0], store.t[0])
-                carry = shared.copy()
+                # The stage that two steps share is shared by steps of one method.
+                carry = np.zeros_like(shared) if unit + 1 in self.starts else shared.copy()
                 first = self._bring_back(unit)
-                store, steps = forward.store, int(count[kt.STEPS])
+                store, count = forward.store, forward.scratch.count
+                steps = int(count[kt.STEPS])
                 if not np.array_equal(np.append(store.z[steps], store.t[steps]), after):
                     raise GradientError(
                         f"Solved again up to t = {after[-1]:.10g}, the state is not what it was: "
@@ -281,23 +314,19 @@ class CheckpointedRunner(WatchedRunner):
                         "solver keeps more between steps than is known here. Use "
                         "DiscreteAdjoint()."
                     )
-                shared[:] = carry
+                forward.scratch.k[forward.method.n_dense] = carry
             else:
-                first, steps = int(self.saved[unit][self._next_observation]), self.steps
+                count = forward.scratch.count
+                first, steps = self.saved[unit].n_observed, self.steps
                 count[kt.NEXT_OBS] = self.task.times.size
             # Steps are counted from the segment's start: those of other segments are not its own.
             forward.observations.step[:first] = -1
             count[kt.LEFT] = steps
-            self._transpose(last=unit == 0)
-
-    @property
-    def _next_observation(self) -> int:
-        """Place of count[NEXT_OBS] in a checkpoint."""
-        return kt.N_CLOCK + kt.NEXT_OBS
+            self._transpose(last=unit in self.starts)
 
     def _bring_back(self, unit: int) -> int:
         """Solve a segment again and keep its steps; return its first observation."""
-        held, count = self.held, self.forward.scratch.count
+        held = self.held
         for gone in held.drop_from(unit + 1):
             del self.saved[gone]
         at = held.units[-1]
@@ -305,22 +334,26 @@ class CheckpointedRunner(WatchedRunner):
         while at < unit:
             room = self.limit - len(held.units) + 1
             stride = best_split(room, unit - at + 1) if room > 1 else unit - at
-            self._again_over(stride * self.segment, keep=False)
+            for _ in range(stride):
+                if self._again_over(keep=False) == SWITCH:
+                    self._switch()
             at += stride
             if room > 1 and at < unit:
                 held.insert(at)
                 self._save(at)
-        first = int(count[kt.NEXT_OBS])
-        self._again_over(self.segment, keep=True)
+        first = int(self.forward.scratch.count[kt.NEXT_OBS])
+        self._again_over(keep=True)
         return first
 
-    def _again_over(self, steps: int, keep: bool) -> None:
-        status = self._solve(steps, keep)
-        if status != FULL:
+    def _again_over(self, keep: bool) -> int:
+        """Solve one unit again; return FULL, or SWITCH where its method ends with it."""
+        status = self._solve(self.segment, keep)
+        if status not in (FULL, SWITCH):
             raise failed_backward(
                 self.task, self.forward.t, status, "Solving a segment again failed."
             )
-        self._again += steps
+        self._again += int(self.forward.scratch.count[kt.STEPS])
+        return status
 
     def _transpose(self, last: bool) -> None:
         """Carry lam over the stored segment."""
@@ -331,8 +364,8 @@ class CheckpointedRunner(WatchedRunner):
         def enter(budget: int) -> int:
             most = budget if last else min(budget, int(count[kt.LEFT]))
             status = transpose_steps(
-                forward.method, self.system, forward.store, forward.observations, self.table,
-                forward.scratch, self.gradient, most,
+                forward.method, forward.stepper.system, forward.store, forward.observations,
+                self.table, forward.scratch, self.gradient, most,
             )  # fmt: skip
             done = not last and status == PAUSED and count[kt.LEFT] == 0
             return SUCCESS if done else int(status)
@@ -345,11 +378,6 @@ class CheckpointedRunner(WatchedRunner):
         """Return what the last call cost."""
         found: dict[str, object] = self._last._found
         return found
-
-
-def carried(scratch: kt.Scratch) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.float64]], ...]:
-    """Return the arrays that carry something from one step to the next."""
-    return scratch.clock, scratch.count, scratch.y, scratch.peak, scratch.k[0]  # type: ignore[return-value]
 
 
 def grown(store: kt.Store, capacity: int) -> kt.Store:
