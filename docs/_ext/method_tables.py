@@ -53,20 +53,24 @@ class SolverTable(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return the table."""
+        from symode.solvers.collocation import CollocationTableau
         from symode.solvers.methods import METHODS, get_method
         from symode.solvers.tableau import ExplicitTableau
 
+        families = {
+            ExplicitTableau: "explicit Runge–Kutta",
+            CollocationTableau: "implicit Runge–Kutta (collocation), for stiff problems",
+        }
         rows = []
         for name in METHODS:
             method = get_method(name)
-            explicit = isinstance(method, ExplicitTableau)
             rows.append(
                 (
                     name,
-                    "explicit Runge–Kutta" if explicit else "Rosenbrock, for stiff problems",
+                    families.get(type(method), "Rosenbrock, for stiff problems"),
                     f"{method.order} ({method.embedded_order})",
                     str(method.dense_order),
-                    str(len(method.b) if explicit else len(method.m)),
+                    str(len(method.b if hasattr(method, "b") else method.m)),
                     method.source,
                 )
             )

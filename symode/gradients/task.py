@@ -175,9 +175,14 @@ class Task:
             signature, derive = FIELD_KERNELS[name]
             chosen[f"augmented_{name}"] = (signature, derive(self.augmented))
         if "jac" in chosen:
-            chosen |= linear_kernels(self.field, transposed=not {"vjp", "vjp_z"}.isdisjoint(chosen))
+            pairs, both = (
+                self.options.tableau.complex_pairs,
+                not {"vjp", "vjp_z"}.isdisjoint(chosen),
+            )
+            chosen |= linear_kernels(self.field, transposed=both, pairs=pairs)
         if "augmented_jac" in chosen:
-            whole = linear_kernels(self.augmented, transposed=False)
+            pairs = self.options.tableau.complex_pairs
+            whole = linear_kernels(self.augmented, transposed=False, pairs=pairs)
             chosen |= {f"augmented_{name}": entry for name, entry in whole.items()}
         if self.from_initial:
             start, pullback = self.initial_graphs()

@@ -60,7 +60,7 @@ def solve(
         kernels = {"rhs": ("field", derive_rhs(field))}
         if options.is_stiff:
             kernels["jac"] = ("field", derive_jac(field))
-            kernels |= linear_kernels(field, transposed=False)
+            kernels |= linear_kernels(field, transposed=False, pairs=options.tableau.complex_pairs)
         if z0 is None:
             kernels["initial"] = ("field", lift_initial(equations, field.n_states)[0])
         compiled = compile_kernels(kernels, equations.n_parameters, backend)

@@ -6,11 +6,28 @@ import math
 
 from symode.kernels.dense import stage_scale
 from symode.kernels.jit import by_type, inline
-from symode.kernels.types import GROUP, Control, Erk, Floats, Method, Rosenbrock, Scratch
+from symode.kernels.types import (
+    ERR,
+    GROUP,
+    H_PAST,
+    H_STEP,
+    NEWTON,
+    RATE,
+    Collocation,
+    Control,
+    Erk,
+    Floats,
+    Method,
+    Rosenbrock,
+    Scratch,
+)
 
 SAFETY = 0.9
 SHRINK = 0.2
 GROW = 10.0
+#: Convergence rate up to which Jacobian and factors of a step serve the next one too, and the
+#: growth that is then forgone (radau.f: thet, quot2).
+REUSE, KEEP = 1e-3, 1.2
 #: Share of the previous error in the PI controller (Hairer & Wanner 1996, eq. IV.2.44).
 BETA = 0.04
 
@@ -37,7 +54,11 @@ def _few_stages(method: Method, k: Floats, row: int, i: int) -> float:
     return total
 
 
-@by_type(0, {Erk: _weighted_stages, Rosenbrock: _few_stages})
+def _filtered(method: Collocation, k: Floats, row: int, i: int) -> float:
+    return float(k[method.n_stages, i])
+
+
+@by_type(0, {Erk: _weighted_stages, Rosenbrock: _few_stages, Collocation: _filtered})
 def local_error(method: Method, k: Floats, row: int, i: int) -> float:
     """Return one component of an error estimate, in units of the stages' scale."""
     raise NotImplementedError
@@ -115,7 +136,7 @@ def _beta_rosenbrock(method: Method) -> float:
     return 0.0
 
 
-@by_type(0, {Erk: _beta_erk, Rosenbrock: _beta_rosenbrock})
+@by_type(0, {Erk: _beta_erk, Rosenbrock: _beta_rosenbrock, Collocation: _beta_rosenbrock})
 def memory_of_control(method: Method) -> float:
     """Return the exponent of the previous error; implicit methods, less smooth, keep none."""
     raise NotImplementedError
@@ -130,6 +151,36 @@ def step_factor(method: Method, error: float, log_previous: float) -> float:
     exponent = 0.75 * beta - 1.0 / method.order
     factor = SAFETY * math.exp(exponent * math.log(error) + beta * log_previous)
     return min(GROW, max(SHRINK, factor))
+
+
+def _next_by_error(method: Method, error: float, scratch: Scratch) -> float:
+    return step_factor(method, error, scratch.clock[ERR])
+
+
+def _next_predictive(method: Collocation, error: float, scratch: Scratch) -> float:
+    clock, newton = scratch.clock, scratch.count[NEWTON]
+    limit = 7 + (5 * (method.n_stages - 3)) // 2
+    if error == 0.0:
+        return GROW
+    # A little less where the iteration took long (radau.f).
+    factor = SAFETY * (1 + 2 * limit) / (newton + 2 * limit)
+    factor *= math.exp(-math.log(error) / method.order)
+    past = clock[H_PAST]
+    if past != 0.0:
+        # The error's trend: Gustafsson's predictive control (Hairer & Wanner, eq. IV.8.27).
+        trend = (max(clock[ERR], math.log(1e-2)) - 2.0 * math.log(error)) / method.order
+        factor = min(factor, SAFETY * clock[H_STEP] / past * math.exp(min(trend, 20.0)))
+    factor = float(min(GROW, max(SHRINK, factor)))
+    # The same step size again spares a factorization.
+    if 1.0 <= factor <= KEEP and clock[RATE] <= REUSE:
+        return 1.0
+    return factor
+
+
+@by_type(0, {Erk: _next_by_error, Rosenbrock: _next_by_error, Collocation: _next_predictive})
+def next_factor(method: Method, error: float, scratch: Scratch) -> float:
+    """Return the factor of the next step size after an accepted step."""
+    raise NotImplementedError
 
 
 @inline

@@ -6,6 +6,7 @@ from symode.kernels.jit import by_type, inline, kernel
 from symode.kernels.types import (
     CURSOR,
     Adjoint,
+    Collocation,
     Erk,
     Floats,
     Method,
@@ -22,9 +23,9 @@ def _scale_rosenbrock(method: Method, h: float) -> float:
     return 1.0
 
 
-@by_type(0, {Erk: _scale_erk, Rosenbrock: _scale_rosenbrock})
+@by_type(0, {Erk: _scale_erk, Rosenbrock: _scale_rosenbrock, Collocation: _scale_rosenbrock})
 def stage_scale(method: Method, h: float) -> float:
-    """Return the factor of the stages: h for slopes, 1 for the increments of a Rosenbrock step."""
+    """Return the factor of the stages: h for slopes, 1 for increments."""
     raise NotImplementedError
 
 

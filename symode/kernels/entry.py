@@ -141,6 +141,7 @@ def _entry(address: int) -> int:
         _floats(w), _ints(w), _floats(w), _floats(w), _floats(w), _matrix(w), _floats(w),
         _floats(w), _floats(w), _floats(w), _floats(w), _floats(w), _floats(w), _floats(w),
         _floats(w), _floats(w), _floats(w), _floats(w), _floats(w), _matrix(w), _ints(w),
+        _matrix(w), _ints(w),
     )  # fmt: skip
     gradient = Gradient(_floats(w), _floats(w), _floats(w))
     z0, t0, t1, from_initial = _floats(w), _float(w), _float(w), _bool(w)

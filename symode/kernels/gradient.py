@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+from symode.kernels.adjoint_collocation import adjoint_collocation
 from symode.kernels.adjoint_erk import adjoint_erk
 from symode.kernels.adjoint_rosenbrock import adjoint_rosenbrock
 from symode.kernels.call import call_field
@@ -34,6 +35,7 @@ from symode.kernels.types import (
     PHASE,
     STEPS,
     T_END,
+    Collocation,
     Control,
     Erk,
     Floats,
@@ -86,7 +88,7 @@ def begin(
     scratch.clock[GROUP] = 0.0
 
 
-@by_type(0, {Erk: adjoint_erk, Rosenbrock: adjoint_rosenbrock})
+@by_type(0, {Erk: adjoint_erk, Rosenbrock: adjoint_rosenbrock, Collocation: adjoint_collocation})
 def adjoint_steps(
     method: Method,
     system: System,

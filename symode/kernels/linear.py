@@ -127,7 +127,7 @@ def solve_checked(
     for i in range(n):
         scratch.kept[i] = x[r, c + i]
     solve(system, scratch, x, r, c, transposed)
-    if _backward_error(system, scratch, x, r, c, transposed) <= BACKWARD_ERROR:
+    if backward_error(system, scratch, x, r, c, transposed) <= BACKWARD_ERROR:
         return True
     if scratch.count[PIVOTED] or not factor_pivoted(system, scratch):
         return False
@@ -135,7 +135,7 @@ def solve_checked(
         x[r, c + i] = scratch.kept[i]
     solve(system, scratch, x, r, c, transposed)
     # Pivoted factors are backward stable: only what is not finite fails here.
-    return _backward_error(system, scratch, x, r, c, transposed) <= 1.0
+    return backward_error(system, scratch, x, r, c, transposed) <= 1.0
 
 
 @inline
@@ -158,7 +158,7 @@ def factor_pivoted(system: System, scratch: Scratch) -> bool:
 
 
 @inline
-def _backward_error(
+def backward_error(
     system: System, scratch: Scratch, x: Floats, r: int, c: int, transposed: bool
 ) -> float:
     """Return max |b - W x| / (|W| |x| + |b|); infinite where x is not finite."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 
-from symode.kernels.control import error_norm, first_step, group_size, rough_step, step_factor
+from symode.kernels.collocation import step_collocation
+from symode.kernels.control import error_norm, first_step, group_size, next_factor, rough_step
 from symode.kernels.dense import interpolant_weights
 from symode.kernels.erk import complete_stages, step_erk
 from symode.kernels.jit import by_type, inline, kernel
@@ -29,6 +30,7 @@ from symode.kernels.types import (
     STEPS,
     STORED,
     T_END,
+    Collocation,
     Control,
     Erk,
     H,
@@ -79,7 +81,7 @@ def _take_rosenbrock(
     return SUCCESS if step_rosenbrock(method, system, t, h, scratch) else SINGULAR
 
 
-@by_type(0, {Erk: _take_erk, Rosenbrock: _take_rosenbrock})
+@by_type(0, {Erk: _take_erk, Rosenbrock: _take_rosenbrock, Collocation: step_collocation})
 def take_step(
     method: Method, system: System, control: Control, t: float, h: float, scratch: Scratch
 ) -> int:
@@ -96,7 +98,7 @@ def _complete_none(
     pass
 
 
-@by_type(0, {Erk: complete_stages, Rosenbrock: _complete_none})
+@by_type(0, {Erk: complete_stages, Rosenbrock: _complete_none, Collocation: _complete_none})
 def complete_step(method: Method, system: System, t: float, h: float, scratch: Scratch) -> None:
     """Make the stages that only the interpolant needs."""
     raise NotImplementedError
@@ -323,7 +325,7 @@ def advance(
         else:
             count[FSAL_READY] = 0
         if not control.replay:
-            factor = step_factor(method, error, clock[ERR])
+            factor = next_factor(method, error, scratch)
             if count[JUST_REJECTED]:
                 factor = min(factor, 1.0)
             clock[ERR] = math.log(error) if error > 1e-4 else LOG_SMALL_ERROR

@@ -32,7 +32,10 @@ HOIST_AT: Final = 13  # where hoisted values start in p: the number of parameter
 GETRF: Final = 14  # LAPACK's, 0 for small matrices
 GETRS: Final = 15
 DENSE: Final = 16  # no address: 1 where factors are dense from the start
-OBSERVE: Final = 17  # first of one address per group of observations
+COMPLEX_FACTOR: Final = 17
+COMPLEX_SOLVE: Final = 18
+COMPLEX_SOLVE_T: Final = 19
+OBSERVE: Final = 20  # first of one address per group of observations
 
 #: Places in `Gradient.scalars`.
 VALUE: Final = 0
@@ -51,7 +54,12 @@ ERR: Final = 3  # logarithm of the norm of the last accepted step's error, for t
 H_TRIED: Final = 4  # last step size tried, reported on failure
 GROUP: Final = 5  # largest norm of the grouped components so far
 RHO: Final = 6  # |h| ρ(J) when last found at the limit, see `symode.kernels.stiffness`
-N_CLOCK: Final = 7
+H_STEP: Final = 7  # collocation: size of the last try
+H_PAST: Final = 8  # and of the accepted step before this one; 0 where there is none
+H_FACTORED: Final = 9  # step size of the current factors
+ETA: Final = 10  # rate / (1 - rate) of the last Newton iteration
+RATE: Final = 11  # its slowest convergence
+N_CLOCK: Final = 12
 
 #: How far the gradient of a member is, in `Scratch.count[PHASE]`.
 FORWARD: Final = 1
@@ -82,7 +90,15 @@ EVIDENCE: Final = 19  # signs so far
 AGAINST: Final = 20  # signs against, in a row
 WATCHED: Final = 21  # steps since the start of the segment
 RETURN: Final = 22  # patience of the next segment of the implicit method; 0: not yet set
-N_COUNT: Final = 23
+SEEN: Final = 23  # collocation: one more than the number of steps at the last try
+PAST: Final = 24  # whether the increments of the step before are kept
+FACTORED: Final = 25  # whether there are factors
+CHECKED: Final = 26  # whether a solve with them has been checked
+JACOBIAN_OF: Final = 27  # one more than the number of steps where J was evaluated
+PIVOTED_MODES: Final = 28  # bits of the complex pairs whose factors are pivoted
+NEWTON: Final = 29  # iterations of the last step
+SLOPE_OF: Final = 30  # one more than the number of steps where f was evaluated
+N_COUNT: Final = 31
 
 
 class Erk(NamedTuple):
@@ -130,6 +146,24 @@ class Dirk(NamedTuple):
     dense: Floats  # (S, degree)
     gamma: float
     guess: Floats  # (S, S) weights of earlier stages in the first guess of each
+
+
+class Collocation(NamedTuple):
+    """Coefficients of a collocation method, see `symode.solvers.collocation`."""
+
+    order: int
+    n_stages: int
+    n_dense: int
+    fsal: bool  # always False
+    a: Floats  # (S, S)
+    b: Floats  # (S,)
+    c: Floats  # (S,)
+    e: Floats  # (1, S)
+    dense: Floats  # (S, S)
+    inverse: Floats  # (S, S), of a
+    eigenvalues: Floats  # ((S + 1) / 2, 2), of the inverse: real and imaginary parts
+    into: Floats  # (S, S), T^-1
+    back: Floats  # (S, S), T
 
 
 class Pattern(NamedTuple):
@@ -216,14 +250,28 @@ class DirkAdjoint(NamedTuple):
     n_past: int
 
 
-Method = Erk | Rosenbrock | Dirk
-Adjoint = ErkAdjoint | RosenbrockAdjoint | DirkAdjoint
+class CollocationAdjoint(NamedTuple):
+    """The adjoint equation along a trajectory of a collocation method; the state is (lam, mu)."""
+
+    n: int
+    m: int
+    address: Ints
+    p: Floats
+    pattern: Pattern
+    past_method: Collocation
+    past: Store
+    n_past: int
+
+
+Method = Erk | Rosenbrock | Dirk | Collocation
+Adjoint = ErkAdjoint | RosenbrockAdjoint | DirkAdjoint | CollocationAdjoint
 System = Field | Tangents | Adjoint
 #: The adjoint equation along a trajectory of each method: kernels treat them alike.
 ADJOINT_OF: Final[dict[type, type]] = {
     Erk: ErkAdjoint,
     Rosenbrock: RosenbrockAdjoint,
     Dirk: DirkAdjoint,
+    Collocation: CollocationAdjoint,
 }
 ADJOINTS: Final = tuple(ADJOINT_OF.values())
 
@@ -279,7 +327,7 @@ class Scratch(NamedTuple):
     y: Floats  # (N,) current state
     new: Floats  # (N,)
     stage: Floats  # (N,)
-    k: Floats  # (S + 1, N) stages; a row more for the backward pass
+    k: Floats  # (S + 1, N) stages, a row more for the backward pass; collocation: (5 S + 3, N)
     peak: Floats  # (N,) largest value so far
     weights: Floats  # (S,)
     z: Floats  # (n,) interpolated state
@@ -287,11 +335,13 @@ class Scratch(NamedTuple):
     v: Floats  # packed argument of product kernels
     out: Floats  # result of product kernels
     work: Floats  # scratch of native kernels
-    jac: Floats  # (nnz + n,) Jacobian values and f_t
-    shift: Floats  # (2,) d and s of the matrix d I + s J
-    factors: Floats  # L and U on the pattern
-    row: Floats  # (n,)
+    jac: Floats  # (nnz + n,) Jacobian values and f_t; collocation: then those of S stages
+    shift: Floats  # (2,) d and s of the matrix d I + s J; then three of each complex pair
+    factors: Floats  # L and U on the pattern, those of complex pairs behind
+    row: Floats  # (n,); here and below twice and more for complex pairs
     kept: Floats  # (n,) right-hand side of a checked solve
     size: Floats  # (n,)
     lu: Floats  # (n, n) dense factors of the fallback
     pivots: Ints  # (n,)
+    block: Floats  # collocation: dense factors of complex pairs, or of all stages at once
+    block_pivots: Ints

@@ -28,6 +28,10 @@ class Coefficients:
     #: Whether the step is a function of the Jacobian itself, as in Rosenbrock methods: its
     #: derivative then needs second derivatives of f.
     jacobian_in_step: ClassVar[bool] = False
+    #: Whether stages are solved by iteration, up to a share of the tolerance.
+    iterative: ClassVar[bool] = False
+    #: Whether steps solve complex systems too.
+    complex_pairs: ClassVar[bool] = False
 
     def freeze(self) -> None:
         """Turn the fields annotated `Array` into read-only float64 arrays."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from symode.codegen.compiled import NativeModel
 from symode.kernels import types as kt
+from symode.solvers.collocation import CollocationTableau
 from symode.solvers.methods import Tableau
 from symode.solvers.options import SolverOptions
 from symode.solvers.tableau import RosenbrockTableau
@@ -33,6 +34,8 @@ DENSE_FROM = 1.5
 #: Rows up to which a matrix that needs pivoting is factored dense. The memory for it, 128 MiB, is
 #: given by the system only when it is touched.
 PIVOTED_UP_TO = 4096
+#: Rows up to which all stages of a collocation step may be solved as one dense block.
+BLOCK = 1500
 
 
 @lru_cache(maxsize=32)
@@ -53,6 +56,23 @@ def native_method(tableau: Tableau) -> kt.Method:
             gamma=float(tableau.gamma),
             coupling=tableau.C.copy(),
             d=tableau.d.copy(),
+        )
+    if isinstance(tableau, CollocationTableau):
+        eigenvalues, into, back = tableau.modes()
+        return kt.Collocation(
+            order=tableau.embedded_order + 1,
+            n_stages=tableau.c.size,
+            n_dense=tableau.c.size,
+            fsal=False,
+            a=tableau.a.copy(),
+            b=tableau.b.copy(),
+            c=tableau.c.copy(),
+            e=np.atleast_2d(tableau.e).copy(),
+            dense=tableau.dense.copy(),
+            inverse=np.linalg.inv(tableau.a).astype(float),
+            eigenvalues=eigenvalues,
+            into=np.ascontiguousarray(into),
+            back=np.ascontiguousarray(back),
         )
     return kt.Erk(
         order=tableau.embedded_order + 1,
@@ -140,6 +160,9 @@ _SLOTS = {
     kt.LU_FACTOR: "lu_factor",
     kt.LU_SOLVE: "lu_solve",
     kt.LU_SOLVE_T: "lu_solve_t",
+    kt.COMPLEX_FACTOR: "complex_factor",
+    kt.COMPLEX_SOLVE: "complex_solve",
+    kt.COMPLEX_SOLVE_T: "complex_solve_t",
 }
 _SHARED = {
     kt.HOIST: "hoist",
@@ -183,13 +206,18 @@ def make_scratch(method: kt.Method, system: kt.System, size: int, work_size: int
     n, m, nnz = system.n, system.m, system.pattern.rows.size
     stages = method.a.shape[0]
     implicit = not isinstance(method, kt.Erk)
+    # Systems a step factors: one real, and the pairs of a collocation method, each as two.
+    modes = stages if isinstance(method, kt.Collocation) else 1
+    rows, width = modes * n, n
+    if modes > 1 and rows <= BLOCK:
+        width = rows
     return kt.Scratch(
         clock=np.zeros(kt.N_CLOCK),
         count=np.zeros(kt.N_COUNT, dtype=np.int64),
         y=np.zeros(size),
         new=np.zeros(size),
         stage=np.zeros(max(size, n)),
-        k=np.zeros((stages + 1, size)),
+        k=np.zeros((5 * stages + 3 if modes > 1 else stages + 1, size)),
         peak=np.zeros(size),
         weights=np.zeros(32),
         z=np.zeros(n),
@@ -197,14 +225,16 @@ def make_scratch(method: kt.Method, system: kt.System, size: int, work_size: int
         v=np.zeros(max(nnz + n, n + m)),
         out=np.zeros(max(nnz + n, n + m, size) + 2),
         work=np.zeros(max(work_size, 1)),
-        jac=np.zeros(nnz + n),
-        shift=np.zeros(2),
-        factors=np.zeros(system.pattern.column.size),
-        row=np.zeros(n),
-        kept=np.zeros(n),
-        size=np.zeros(n),
+        jac=np.zeros((nnz + n) * (modes + 1 if modes > 1 else 1)),
+        shift=np.zeros(2 + 3 * modes // 2),
+        factors=np.zeros(system.pattern.column.size * modes),
+        row=np.zeros(2 * n),
+        kept=np.zeros(2 * n),
+        size=np.zeros(3 * n),
         lu=np.zeros((n, n) if implicit and n <= PIVOTED_UP_TO else (1, 1)),
         pivots=np.zeros(n if implicit else 1, dtype=np.int64),
+        block=np.zeros((rows + 1, width) if modes > 1 and n <= PIVOTED_UP_TO else (1, 1)),
+        block_pivots=np.zeros(rows if modes > 1 else 1, dtype=np.int64),
     )
 
 

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Final
 
 from symode.symbolic.adjoint import adjoint_sweep, adjoint_terms
+from symode.symbolic.complex_elimination import complex_kernels
 from symode.symbolic.elimination import (
     STRAIGHT_LINE,
     Elimination,
@@ -332,8 +333,13 @@ def derive_dense(graph: Graph, n_states: int, n_parameters: int) -> Graph:
     return b.freeze(values)
 
 
-def linear_kernels(field: Field, *, transposed: bool) -> dict[str, tuple[str, Graph]]:
-    """Return straight-line LU and solves of d I + s J, where short enough to win; else none."""
+def linear_kernels(
+    field: Field, *, transposed: bool, pairs: bool = False
+) -> dict[str, tuple[str, Graph]]:
+    """Return straight-line LU and solves of d I + s J, where short enough to win; else none.
+
+    With ``pairs`` also those of complex d, for the pairs of a collocation method.
+    """
     elimination = field.elimination
     if elimination.n_operations > STRAIGHT_LINE:
         return {}
@@ -343,6 +349,8 @@ def linear_kernels(field: Field, *, transposed: bool) -> dict[str, tuple[str, Gr
     }
     if transposed:
         kernels["lu_solve_t"] = ("product", derive_solve_transposed(elimination))
+    if pairs:
+        kernels |= complex_kernels(elimination, transposed=transposed)
     return kernels
 
 

@@ -19,6 +19,7 @@ from symode.codegen.reference import evaluate, mpmath_arithmetic
 from symode.gradients.methods.discrete import DiscreteAdjoint
 from symode.gradients.task import Task
 from symode.gradients.verify.frozen import FrozenLoss, base_solve
+from symode.gradients.verify.precise_collocation import collocation_increments
 from symode.gradients.verify.report import Check, digits_of
 from symode.gradients.verify.subject import Subject
 from symode.kernels import types as kt
@@ -101,6 +102,7 @@ class PreciseLoss:
     def _use(self, step: int) -> None:
         self.method: Any = self.methods[step]
         self.implicit = isinstance(self.method, kt.Rosenbrock)
+        self.collocation = isinstance(self.method, kt.Collocation)
 
     def derivative(self, theta: Floats, z0: Floats | None, direction: Floats) -> float:
         """Return dJ along a direction in (theta, z0), to a third of the digits or more."""
@@ -153,6 +155,13 @@ class PreciseLoss:
     def _step(self, t: Any, h: Any, z: Numbers, theta: Any) -> tuple[list[Numbers], Numbers]:
         """Return all stages and the new state."""
         stages: list[Numbers] = []
+        if self.collocation:
+            stages = collocation_increments(
+                lambda at, y: self._f(at, y, theta),
+                lambda at, y: self._jacobian(at, y, theta),
+                self.method, t, h, z, self.mp,
+            )  # fmt: skip
+            return stages, _combine(z, [1], stages[-1:])
         if self.implicit:
             solve = self._matrix(t, h, z, theta)
         for i in range(self.method.n_dense):
@@ -168,6 +177,14 @@ class PreciseLoss:
 
     def _f(self, t: Any, z: Numbers, theta: Any) -> Numbers:
         return self._evaluate(self.task.field.graph, t, z, theta)
+
+    def _jacobian(self, t: float, z: Floats, theta: Any) -> Floats:
+        jacobian, n = self.task.field.jacobian, self.task.n
+        values = evaluate(jacobian.graph, t, z, [float(v) for v in theta])
+        matrix = np.zeros((n, n))
+        for i, j, value in zip(jacobian.rows, jacobian.cols, values, strict=False):
+            matrix[i, j] += value
+        return matrix
 
     def _matrix(self, t: Any, h: Any, z: Numbers, theta: Any) -> Any:
         r"""Return the function that solves :math:`(I/(h\gamma) - J)\,U = r + h d_i f_t` for U."""
@@ -187,7 +204,7 @@ class PreciseLoss:
     def _inside(self, h: Any, z: Numbers, stages: list[Numbers], s: Any) -> Numbers:
         """Return the interpolant at the fraction s of the step."""
         powers = np.array([s ** (j + 1) for j in range(self.method.dense.shape[1])], dtype=object)
-        scale = 1 if self.implicit else h
+        scale = 1 if self.implicit or self.collocation else h
         return _combine(z, scale * (self.method.dense @ powers), stages)
 
 

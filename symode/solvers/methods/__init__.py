@@ -7,12 +7,23 @@ from difflib import get_close_matches
 from importlib import import_module
 
 from symode.errors import OptionError
+from symode.solvers.collocation import CollocationTableau
 from symode.solvers.tableau import ExplicitTableau, RosenbrockTableau
 
 #: What a method's file may hold; `implicit` tells those that serve stiff models.
-Tableau = ExplicitTableau | RosenbrockTableau
+Tableau = ExplicitTableau | RosenbrockTableau | CollocationTableau
 
-METHODS: tuple[str, ...] = ("bosh3", "dopri5", "tsit5", "vern7", "dop853", "rodas5p")
+METHODS: tuple[str, ...] = (
+    "bosh3",
+    "dopri5",
+    "tsit5",
+    "vern7",
+    "dop853",
+    "rodas5p",
+    "radau5",
+    "radau9",
+    "radau13",
+)
 """The names `get_method` knows. A new method is a file here with a `load()`, and its name."""
 
 

@@ -1,0 +1,24 @@
+"""Radau IIA with 5 stages: order 9, L-stable, for stiff problems at tight tolerances."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from symode.solvers.collocation import CollocationTableau, radau_iia
+
+
+@lru_cache(maxsize=1)
+def load() -> CollocationTableau:
+    """Return the tableau.
+
+    Examples
+    --------
+    >>> load()
+    CollocationTableau('radau9', order 9(5), 5 stages)
+    """
+    return radau_iia(
+        "radau9",
+        5,
+        "E. Hairer and G. Wanner (1999), Stiff differential equations solved by Radau methods, "
+        "Journal of Computational and Applied Mathematics 111, 93-111",
+    )
