@@ -101,11 +101,14 @@ class Residuals:
             When an observation or a derivative is not finite.
         """
         names = self.task.equations.parameter_names
-        values = vector(theta, names, "parameters", ParameterError)
+        return self.compute(vector(theta, names, "parameters", ParameterError))
+
+    def compute(self, theta: Floats) -> tuple[Floats, Floats]:
+        """Return the same at parameters that are known to be an array of m finite numbers."""
         runner: _Runner | None = getattr(self._local, "runner", None)
         if runner is None:
             runner = self._local.runner = _Runner(self.task, self.columns)
-        return runner(values)
+        return runner(theta)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the machine code."""

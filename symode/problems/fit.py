@@ -51,10 +51,11 @@ def fit(
     seed
         Of the starting points; drawn and reported when not given.
     optimizer
-        ``"least_squares"`` (trust region, exact Jacobian of the residuals), for a sigma that is
-        fixed; ``"l-bfgs-b"`` (exact gradient of the negative log-likelihood), ``"trust-constr"``
-        (gradient and Fisher information) and ``"fides"`` (the same, by the package of that name),
-        for any. ``"auto"`` takes the first where it can, else the second. All end with
+        ``"scoring"``: damped Gauss-Newton (Fisher scoring) steps, with exact Jacobians of all
+        measurements, for any noise. ``"l-bfgs-b"``: by the exact gradient of the negative
+        log-likelihood alone. ``"least_squares"``: SciPy's, for normal noise whose sigma is
+        fixed. ``"trust-constr"`` and ``"fides"`` (the package of that name): gradient and Fisher
+        information. ``"auto"`` takes scoring where sigma is fixed, else L-BFGS-B. All end with
         Fisher-scoring steps.
     max_iterations
         Of each search.

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symode.errors import FitError, GradientError, SolverError
+from symode.problems.counter import Counter
 from symode.problems.intervals import invert_information
-from symode.problems.optimizers import Counter
 from symode.problems.problem import Problem
 from symode.problems.scoring import Ending, score_to_the_end
 from symode.problems.threads import one_blas_thread

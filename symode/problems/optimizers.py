@@ -7,70 +7,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from symode.errors import GradientError, MissingExtraError, OptionError, SolverError
+from symode.problems.counter import Counter
+from symode.problems.damped import damped_scoring
 from symode.problems.problem import Problem
 from symode.problems.scores import Scores
 
 Floats = NDArray[np.float64]
-
-
-@dataclass
-class Counter:
-    """The objective of a search: counts its calls and keeps the best point seen."""
-
-    problem: Problem
-    evaluations: int = 0
-    lost: int = 0
-    best: tuple[float, Floats] | None = None
-    last: tuple[float, Floats, Floats] | None = field(default=None, repr=False)
-
-    def value_and_grad(self, x: Floats) -> tuple[float, Floats]:
-        """Return value and gradient; raise where the solve fails."""
-        x = self.problem.space.inside(x)
-        self.evaluations += 1
-        try:
-            value, gradient = self.problem.objective(x)
-        except (SolverError, GradientError):
-            self.lost += 1
-            raise
-        self.last = (value, gradient, x)
-        self._keep(value, x)
-        return value, gradient
-
-    def walled(self, x: Floats) -> tuple[float, Floats]:
-        r"""Return value and gradient, or a wall where the solve fails.
-
-        At the last good point x' with value J and slope g the wall is
-        :math:`J + |g^\top (x - x')|`, level: a line search then shortens its step about
-        ninefold, where an infinite value would end it and a huge one make it creep.
-        """
-        try:
-            return self.value_and_grad(x)
-        except (SolverError, GradientError):
-            assert self.last is not None
-            value, gradient, good = self.last
-            rise = max(abs(float(gradient @ (x - good))), 1e-6 * (1.0 + abs(value)))
-            return value + rise, np.zeros_like(gradient)
-
-    def scores(self, x: Floats) -> Scores:
-        """Return residuals and Jacobian; raise where the solve fails."""
-        self.evaluations += 1
-        try:
-            scores = self.problem.scores(self.problem.space.inside(x))
-        except (SolverError, GradientError):
-            self.lost += 1
-            raise
-        self._keep(scores.value, x)
-        return scores
-
-    def _keep(self, value: float, x: Floats) -> None:
-        if self.best is None or value < self.best[0]:
-            self.best = (value, np.array(x))
 
 
 Optimizer = Callable[[Counter, Floats, int], str]
@@ -107,28 +54,25 @@ def l_bfgs_b(counter: Counter, x0: Floats, max_iterations: int) -> str:
     return str(result.message)
 
 
+def scoring(counter: Counter, x0: Floats, max_iterations: int) -> str:
+    """Search with damped Fisher-scoring steps; return why it ended."""
+    return damped_scoring(counter, x0, max_iterations)
+
+
 def least_squares(counter: Counter, x0: Floats, max_iterations: int) -> str:
-    """Search with trust-region Gauss-Newton steps; return the optimizer's last word."""
+    """Search with SciPy's trust-region Gauss-Newton steps; return the optimizer's last word."""
     from scipy.optimize import least_squares as scipy_least_squares
 
     space = counter.problem.space
-    known: dict[bytes, Scores] = {}
-
-    def at(x: Floats) -> Scores:
-        key = x.tobytes()
-        if key not in known:
-            known.clear()
-            known[key] = counter.scores(x)
-        return known[key]
-
-    first = at(x0).residuals
+    remembered = _Residuals(counter)
+    size = remembered(x0).residuals.size
 
     def residuals(x: Floats) -> Floats:
         try:
-            return at(x).residuals
+            return remembered(x).residuals
         except (SolverError, GradientError):
             # SciPy shrinks its trust region where residuals are not finite.
-            return np.full(first.size, np.nan)
+            return np.full(size, np.nan)
 
     with warnings.catch_warnings():
         # It also computes the cost of such residuals, with a warning.
@@ -136,7 +80,7 @@ def least_squares(counter: Counter, x0: Floats, max_iterations: int) -> str:
         result = scipy_least_squares(
             residuals,
             x0,
-            jac=lambda x: at(x).jacobian,
+            jac=lambda x: remembered(x).jacobian,
             bounds=(space.lower, space.upper),
             x_scale="jac",
             xtol=1e-10,
@@ -145,6 +89,24 @@ def least_squares(counter: Counter, x0: Floats, max_iterations: int) -> str:
             max_nfev=max_iterations,
         )
     return str(result.message)
+
+
+class _Residuals:
+    """Scores at the last points, by point: optimizers ask for residuals and Jacobian apart."""
+
+    def __init__(self, counter: Counter) -> None:
+        self.counter = counter
+        self.known: dict[bytes, Scores] = {}
+
+    def __call__(self, x: Floats) -> Scores:
+        key = x.tobytes()
+        found = self.known.get(key)
+        if found is None:
+            found = self.counter.scores(x)
+            if len(self.known) > 1:
+                del self.known[next(iter(self.known))]
+            self.known[key] = found
+        return found
 
 
 def trust_constr(counter: Counter, x0: Floats, max_iterations: int) -> str:
@@ -219,6 +181,7 @@ class _Remembered:
 
 #: Searches by name.
 OPTIMIZERS: dict[str, Optimizer] = {
+    "scoring": scoring,
     "l-bfgs-b": l_bfgs_b,
     "least_squares": least_squares,
     "trust-constr": trust_constr,
@@ -227,7 +190,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
 
 
 def choose_optimizer(problem: Problem, name: str) -> str:
-    """Return the name of the search; least squares where they say it all, for "auto".
+    """Return the name of the search; for "auto" scoring where least squares say it all.
 
     Raises
     ------
@@ -236,7 +199,7 @@ def choose_optimizer(problem: Problem, name: str) -> str:
     """
     key = name.lower().replace("lbfgsb", "l-bfgs-b")
     if key == "auto":
-        return "least_squares" if problem.is_least_squares else "l-bfgs-b"
+        return "scoring" if problem.is_least_squares else "l-bfgs-b"
     if key not in OPTIMIZERS:
         raise OptionError(f"optimizer must be auto, {', '.join(OPTIMIZERS)}; got {name!r}.")
     if key == "least_squares" and not problem.is_least_squares:

@@ -131,11 +131,6 @@ class Part:
         return Loss(observations=groups).resolve(self.equations)
 
     @property
-    def n_values(self) -> int:
-        """Number of measured values."""
-        return sum(block.times.size for block in self.blocks)
-
-    @property
     def last(self) -> float:
         """Time of the last measurement."""
         return max(float(b.times.max()) for b in self.blocks if b.times.size)
@@ -172,27 +167,62 @@ class Part:
         residuals, wrt = self._residuals(moving)
         theta = self.parameters.theta(outer)
         with self._named():
-            values, found = residuals(theta)
-        whole = np.zeros((values.size, theta.size))
-        whole[:, wrt] = found
+            values, found = residuals.compute(theta)
+        whole = found
+        if wrt.size < theta.size:
+            whole = np.zeros((values.size, theta.size))
+            whole[:, wrt] = found
         rows = self.parameters.pull(whole, outer)
-        count, at, extra = self.n_values, 0, self.n_values
-        log_sigma, dlog_sigma = np.empty(count), np.zeros((count, outer.size))
-        unit, parts = np.empty(count), []
-        for block in self.blocks:
-            here = slice(at, at + block.times.size)
-            if block.column.sigma.is_Number:
-                log_sigma[here] = np.log(float(block.column.sigma))
-            else:
-                there = slice(extra, extra + block.times.size)
-                log_sigma[here], dlog_sigma[here] = values[there], rows[there]
-                extra = there.stop
-            sigma = np.exp(log_sigma[here])
-            unit[here] = sigma if block.code != KNOWN else block.column.noise.unit(sigma)
-            parts.append(block.column.slopes(block.code, block.u, values[here], sigma))
-            at = here.stop
-        slopes = Slopes(*(np.concatenate(entries) for entries in zip(*parts, strict=True)))
+        count = self.n_values
+        log_sigma, dlog_sigma = self._log_sigma.copy(), np.zeros((count, outer.size))
+        if values.size > count:
+            log_sigma[self._varying] = values[count:]
+            dlog_sigma[self._varying] = rows[count:]
+        sigma = np.exp(log_sigma)
+        unit, locations = sigma.copy(), values[:count]
+        parts = []
+        for column, code, here in self._kinds:
+            if code == KNOWN:
+                unit[here] = column.noise.unit(sigma[here])
+            parts.append(column.slopes(code, self._u[here], locations[here], sigma[here]))
+        slopes = parts[0]
+        if len(parts) > 1:
+            order = np.argsort(np.concatenate([here for _, _, here in self._kinds]))
+            slopes = Slopes(*(np.concatenate(e)[order] for e in zip(*parts, strict=True)))
         return Rows(slopes, unit, log_sigma, rows[:count] / unit[:, None], dlog_sigma)
+
+    @cached_property
+    def n_values(self) -> int:
+        """Number of measured values."""
+        return sum(block.times.size for block in self.blocks)
+
+    @cached_property
+    def _u(self) -> Floats:
+        return np.concatenate([block.u for block in self.blocks])
+
+    @cached_property
+    def _log_sigma(self) -> Floats:
+        """The logarithm of each value's sigma, where it is a number."""
+        known = [b.column.sigma for b in self.blocks]
+        logs = [float(np.log(float(sigma))) if sigma.is_Number else np.nan for sigma in known]
+        return np.repeat(logs, [block.times.size for block in self.blocks])
+
+    @cached_property
+    def _varying(self) -> NDArray[np.intp]:
+        return np.flatnonzero(np.isnan(self._log_sigma))
+
+    @cached_property
+    def _kinds(self) -> list[tuple[Column, int, NDArray[np.intp]]]:
+        """Values of one kind of noise together: columns that differ in sigma alone are one kind."""
+        found: dict[Any, tuple[Column, int, list[NDArray[np.intp]]]] = {}
+        at = 0
+        for block in self.blocks:
+            here = np.arange(at, at + block.times.size)
+            noise = block.column.noise
+            key = (type(noise), noise.measure, getattr(noise, "df", None), block.code)
+            found.setdefault(key, (block.column, block.code, []))[2].append(here)
+            at += block.times.size
+        return [(column, code, np.concatenate(parts)) for column, code, parts in found.values()]
 
     def _residuals(self, moving: NDArray[np.bool_]) -> tuple[Residuals, NDArray[np.intp]]:
         key = moving.tobytes()

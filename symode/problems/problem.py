@@ -380,7 +380,7 @@ class Problem:
         values = ", ".join(f"{s.values.size} of {s.name}" for s in self.series)
         if len(self.parts) > 1:
             values = f"{self.n_values} in {len(self.parts)} conditions"
-        optimizer = "least_squares" if self.is_least_squares else "L-BFGS-B"
+        optimizer = "scoring" if self.is_least_squares else "L-BFGS-B"
         names = ", ".join(self.space.names)
         return f"Problem(estimated: {names}; values: {values}; optimizer: {optimizer})"
 

@@ -69,7 +69,7 @@ class Scores:
 
     @property
     def information_root(self) -> Floats:
-        r"""Return W with :math:`W^\top W` the Fisher information. Shape ``(2 K + p, p)``.
+        r"""Return W with :math:`W^\top W` the Fisher information. Shape ``(k, p)``.
 
         .. math:: F = \sum_k I_k\, \frac{du_k}{dx}^\top \frac{du_k}{dx}
                   + I^\sigma_k\, \frac{d\log\sigma_k}{dx}^\top \frac{d\log\sigma_k}{dx}
@@ -77,19 +77,27 @@ class Scores:
         with :math:`I_k = \sigma_k^{-2}` and :math:`I^\sigma_k = 2` for normal noise; priors add
         their curvature.
         """
-        return np.vstack(
-            [
-                np.sqrt(self.slopes.information)[:, None] * self.dlocation,
-                np.sqrt(self.slopes.information_sigma)[:, None] * self.dlog_sigma,
-                np.diag(np.sqrt(self.prior.curvature)),
-            ]
-        )
+        parts = [np.sqrt(self.slopes.information)[:, None] * self.dlocation]
+        if self.dlog_sigma.any():
+            parts.append(np.sqrt(self.slopes.information_sigma)[:, None] * self.dlog_sigma)
+        if self.prior.curvature.any():
+            parts.append(np.diag(np.sqrt(self.prior.curvature)))
+        return np.vstack(parts)
 
 
 def join_scores(
     rows: Sequence[Rows], places: NDArray[np.intp], slopes: Floats, prior: PriorTerms
 ) -> Scores:
     """Return the scores of all parts, in their order, on the scale of the estimated parameters."""
+    if len(rows) == 1:
+        (only,) = rows
+        return Scores(
+            only.slopes,
+            only.log_sigma,
+            only.dlocation[:, places] * slopes,
+            only.dlog_sigma[:, places] * slopes,
+            prior,
+        )
     return Scores(
         Slopes(*(np.concatenate(parts) for parts in zip(*(r.slopes for r in rows), strict=True))),
         np.concatenate([r.log_sigma for r in rows]),

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symode.errors import GradientError, SolverError
-from symode.problems.optimizers import Counter
+from symode.problems.counter import Counter
 from symode.problems.scores import Scores
 
 Floats = NDArray[np.float64]
@@ -48,12 +48,14 @@ class Ending:
         return self.decrement <= CONVERGED * min(1.0, misfit) + 1e-10
 
 
-def score_to_the_end(counter: Counter, x: Floats, held: Sequence[int] = ()) -> Ending:
+def score_to_the_end(
+    counter: Counter, x: Floats, held: Sequence[int] = (), known: Scores | None = None
+) -> Ending:
     r"""Take scoring steps :math:`-F^{-1} g` while they lower the value.
 
     With residuals and their Jacobian at hand the information F costs nothing more, and the steps
     reach the optimum to rounding where those of SciPy end in the noise of the value. Entries of x
-    that are ``held`` stay as they are.
+    that are ``held`` stay as they are; ``known`` are the scores at x, where they are at hand.
 
     Raises
     ------
@@ -61,7 +63,7 @@ def score_to_the_end(counter: Counter, x: Floats, held: Sequence[int] = ()) -> E
         When the first point cannot be computed.
     """
     space = counter.problem.space
-    scores = counter.scores(x)
+    scores = counter.scores(x) if known is None else known
     value = scores.value
     step, decrement = scoring_step(scores, space.at_bound(x), space.widths, held)
     for _ in range(MAX_STEPS):

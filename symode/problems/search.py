@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from symode.equations.values import named
 from symode.errors import FitError, SymodeError
-from symode.problems.optimizers import OPTIMIZERS, Counter
+from symode.problems.counter import Counter
+from symode.problems.optimizers import OPTIMIZERS
 from symode.problems.problem import Problem
 from symode.problems.scoring import Ending, score_to_the_end
 from symode.problems.starts import Start
@@ -31,6 +32,7 @@ def run_start(
     """
     begun, x = time.perf_counter(), problem.space.inside(x0)
     search, judge = Counter(problem.relaxed), Counter(problem)
+    same = problem.relaxed is problem
     ending: Ending | None = None
     message = ""
     with one_blas_thread():
@@ -43,7 +45,8 @@ def run_start(
             try:
                 if search.best is None:
                     raise FitError(message)
-                ending = score_to_the_end(judge, search.best[1])
+                known = search.best_scores if same else None
+                ending = score_to_the_end(judge, search.best[1], known=known)
             except SymodeError as error:
                 message = str(error)
                 break

@@ -37,7 +37,7 @@ def line(noise, **options) -> symode.Problem:
 
 
 @pytest.mark.parametrize("scale", ["lin", "log10"])
-@pytest.mark.parametrize("optimizer", ["least_squares", "l-bfgs-b"])
+@pytest.mark.parametrize("optimizer", ["scoring", "least_squares", "l-bfgs-b"])
 def test_a_line_is_fitted_as_by_linear_regression(scale: str, optimizer: str) -> None:
     problem = line(symode.Normal(0.3), scale=scale, fixed={S: 1.0})
     result = symode.fit(problem, starts=3, seed=0, optimizer=optimizer)
@@ -75,7 +75,7 @@ def test_log_normal_noise_is_regression_of_logarithms() -> None:
     assert np.log([low, high]) == pytest.approx([intercept - half, intercept + half], rel=1e-5)
 
 
-@pytest.mark.parametrize("optimizer", ["least_squares", "l-bfgs-b"])
+@pytest.mark.parametrize("optimizer", ["scoring", "least_squares", "l-bfgs-b"])
 def test_data_without_noise_give_back_the_truth(optimizer: str) -> None:
     y, m = sp.symbols("y m", positive=True)
     model = symode.Model({X: -A * X, y: A * X - B * y / (m + y)}, [A, B, m], initial={X: 5, y: 0})
@@ -106,7 +106,7 @@ def test_an_active_bound_is_kept_reported_and_left_out_of_the_errors() -> None:
     data = symode.Data(TIMES, {"x": LINE_DATA})
     bounds = {"a": (3.0, 9.0), "b": (0.01, 5.0)}
     problem = symode.Problem(LINE, data, symode.Normal(0.3), bounds=bounds, fixed={"s": 1})
-    for optimizer in ("least_squares", "l-bfgs-b"):
+    for optimizer in ("scoring", "least_squares", "l-bfgs-b"):
         result = symode.fit(problem, starts=3, seed=0, optimizer=optimizer)
         # With a held at 3, b is the regression through that point.
         b = float(TIMES @ (LINE_DATA - 3.0) / (TIMES @ TIMES))
@@ -132,7 +132,7 @@ def blow_up() -> symode.Problem:
     return symode.Problem(BLOW_UP, data, symode.Normal(0.1), bounds=(0.01, 100), scale="log10")
 
 
-@pytest.mark.parametrize("optimizer", ["least_squares", "l-bfgs-b"])
+@pytest.mark.parametrize("optimizer", ["scoring", "least_squares", "l-bfgs-b"])
 def test_failed_starts_are_kept_with_their_reason_and_abort_nothing(optimizer: str) -> None:
     points = [{"k": 50, "x0": 50}, {"k": 0.2, "x0": 0.8}, {"k": 20, "x0": 1}]
     result = symode.fit(blow_up(), points, optimizer=optimizer)
@@ -143,7 +143,7 @@ def test_failed_starts_are_kept_with_their_reason_and_abort_nothing(optimizer: s
     assert "2 failed" in result.summary()
 
 
-@pytest.mark.parametrize("optimizer", ["least_squares", "l-bfgs-b"])
+@pytest.mark.parametrize("optimizer", ["scoring", "least_squares", "l-bfgs-b"])
 def test_a_search_that_meets_failing_solves_steps_back(optimizer: str) -> None:
     result = symode.fit(blow_up(), {"k": 0.02, "x0": 20.0}, optimizer=optimizer)
     assert result.best.lost > 0
@@ -203,7 +203,7 @@ def test_the_bar_runs_on_stderr(capsys) -> None:
         ("many", {}, OptionError, "'many'"),
         ([], {}, OptionError, "no point"),
         ([{"a": 1, "b": 1}], {}, ParameterError, "missing: s"),
-        (2, {"optimizer": "adam"}, OptionError, "auto, l-bfgs-b, least_squares"),
+        (2, {"optimizer": "adam"}, OptionError, "auto, scoring, l-bfgs-b, least_squares"),
         (2, {"optimizer": "least_squares"}, OptionError, "not the likelihood"),
     ],
 )
