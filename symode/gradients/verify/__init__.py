@@ -23,6 +23,7 @@ from symode.gradients.setup import make_task
 from symode.gradients.verify.agreement import check_methods, check_tolerances
 from symode.gradients.verify.causes import likely_causes
 from symode.gradients.verify.claims import check_claim, read_claim
+from symode.gradients.verify.closed_form import check_closed_form
 from symode.gradients.verify.derivation import Derivation
 from symode.gradients.verify.dot_product import check_dot_product
 from symode.gradients.verify.ends import check_ends
@@ -42,6 +43,7 @@ from symode.symbolic.adjoint_system import adjoint_system
 #: list.
 CHECKS: Final[dict[str, Callable[[Subject], Check]]] = {
     "proof": check_proof,
+    "closed form": check_closed_form,
     "reference": check_reference,
     "tolerances": check_tolerances,
     "taylor": check_taylor,
