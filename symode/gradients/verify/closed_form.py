@@ -33,6 +33,8 @@ BUDGET = 2.0
 DIGITS, RESIDUAL = 45, 25
 #: Decimal exponent of the imaginary step: its square is below the last digit.
 STEP = -40
+#: Characters of a formula that are shown.
+SHOWN = 160
 #: Relative error of a gradient above which nothing is known.
 UNKNOWN = 1e-2
 
@@ -70,7 +72,7 @@ def check_closed_form(subject: Subject) -> Check:
     )
     names = names_of(task.equations)
     details = (
-        *solution.formulas,
+        *(line if len(line) <= SHOWN else f"{line[:SHOWN]} ..." for line in solution.formulas),
         *(f"{names[i]}: error {gaps[i]:.1e}" for i in np.flatnonzero(gaps > UNKNOWN)),
     )
     return Check("closed form", error <= UNKNOWN, digits_of(error), "accuracy", summary, details)

@@ -88,7 +88,7 @@ def check_reference(subject: Subject) -> Check:
     if isinstance(found, str):
         return Check.skip("reference", "accuracy", found, failed=bool(asked))
     outcome = subject.outcome(subject.method, subject.task)
-    error = subject.gap(vector_of(outcome), found.vector)
+    error = max(subject.gap(vector_of(outcome), found.vector), _error_in_times(subject, found))
     # At an optimum of J = 0 its relative error says nothing.
     size = max(abs(float(found.value)), subject.floor, 1e-300)
     of_value = abs(float(Decimal(outcome.value) - found.value)) / size
@@ -98,6 +98,17 @@ def check_reference(subject: Subject) -> Check:
         f"{found.steps} steps, known to {found.digits:.0f} digits"
     )
     return Check("reference", passed, digits_of(error), "accuracy", summary)
+
+
+def _error_in_times(subject: Subject, found: Reference) -> float:
+    """Return the error in t0, t1 and the t_i, relative to all derivatives together."""
+    outcome = subject.outcome(subject.method, subject.task)
+    span = abs(subject.task.t1 - subject.task.t0)
+    own = np.array([outcome.t0, outcome.t1, *outcome.times])
+    true = np.array([float(v) for v in (found.t0, found.t1, *found.times)])
+    size = float(np.linalg.norm(true) * span + np.linalg.norm(found.vector * subject.scale))
+    size = max(size, subject.floor) or 1.0
+    return float(np.linalg.norm(own - true)) * span / size
 
 
 def make_reference(
