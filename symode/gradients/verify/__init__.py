@@ -173,7 +173,8 @@ def verify(
     else:
         chosen = get_gradient_method(method)
     claim = None if claimed is None else read_claim(claimed, equations)
-    subject = Subject(task, chosen, values, start, seed, reference_digits)
+    needed = "reference" in wanted or claim is not None
+    subject = Subject(task, chosen, values, start, seed, reference_digits if needed else 0)
     title = (
         f"Gradient of a loss of {equations.n_states} states in {task.m} parameters by "
         f"{chosen!r} with {task.options.tableau.name}, rtol {task.options.rtol:g}."

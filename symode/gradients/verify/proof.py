@@ -232,6 +232,14 @@ def _augmented(names: _Symbols, system: AdjointSystem) -> Iterator[tuple[str, li
     places = [*range(states), *range(n, n + states), *range(2 * n, 2 * n + task.m)]
     for place, symbol, expected in zip(places, system.q.flat(), system.dqdt.flat(), strict=True):
         yield f"d{symbol}/dt", [names.term(graph, place, inputs, [], expected)]
+    if names.running is not None:
+        yield (
+            "the running cost's integral, and its adjoint of 1",
+            [
+                names.term(graph, states, inputs, [], names.running),
+                names.term(graph, n + states, inputs, [], sp.S.Zero),
+            ],
+        )
 
 
 def _products(names: _Symbols) -> Iterator[tuple[str, list[_Term]]]:
@@ -287,15 +295,17 @@ def _ends(names: _Symbols, system: AdjointSystem) -> Iterator[tuple[str, list[_T
     task, eq = names.task, names.eq
     order = [*names.z, *names.p, names.t]
     places = [*range(1, 1 + len(names.z)), *range(1 + task.n, 2 + task.n + task.m)]
-    if task.loss.terminal is not None:
-        terminal = lift_terminal(eq, task.loss, task.n)
-        assert terminal is not None
-        expected = [*system.terminal_a1, *system.terminal_a3, *gradient(system.terminal, [names.t])]
+    # The integral of the running cost, the last state where there is one, counts once.
+    integral = [1 + len(names.z)] if names.running is not None else []
+    terminal = lift_terminal(eq, task.loss, task.n)
+    if terminal is not None:
+        slopes = [*system.terminal_a1, *system.terminal_a3, *gradient(system.terminal, [names.t])]
+        slopes += [sp.S.One] * len(integral)
         yield (
             "end conditions",
             [
                 names.term(terminal, i, names.whole, [], e)
-                for i, e in zip(places, expected, strict=True)
+                for i, e in zip([*places, *integral], slopes, strict=True)
             ],
         )
     terms = []
@@ -304,6 +314,9 @@ def _ends(names: _Symbols, system: AdjointSystem) -> Iterator[tuple[str, list[_T
         terms += [
             names.term(graph, i, names.whole, group.data_symbols, e)
             for i, e in zip(places, gradient(group.expression, order), strict=True)
+        ]
+        terms += [
+            names.term(graph, i, names.whole, group.data_symbols, sp.S.Zero) for i in integral
         ]
     if terms:
         yield "jumps at observations", terms

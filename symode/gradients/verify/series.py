@@ -116,17 +116,20 @@ class SeriesGraph:
                 raise NoSeriesError(f"{op} of a moving argument has no series here")
         #: For each function node, its derivative node in each argument that is no constant.
         self.slopes: dict[int, dict[int, int]] = {}
+        # Tangents of a slope count where it multiplies a moving argument, and nowhere else: those
+        # of a constant function's slope would ask for second derivatives, and third ones.
+        wanted = [True] * size
         i = 0
         while i < len(b.ops):
-            op, wanted = b.ops[i], self.moves[i] or i < size
-            if wanted and op not in ARITHMETIC | LEAVES | KINKS:
+            if wanted[i] and b.ops[i] not in ARITHMETIC | LEAVES | KINKS:
                 one = b.const(1)
-                found = {}
-                for k, a in enumerate(b.args[i]):
-                    if b.ops[a] != "const":
-                        found[k] = scaled_partial(b, i, k, one)
-                self.slopes[i] = found
+                self.slopes[i] = {
+                    k: scaled_partial(b, i, k, one)
+                    for k, a in enumerate(b.args[i])
+                    if b.ops[a] != "const"
+                }
                 self._extend(b, moving)
+                wanted += [self.moves[i]] * (len(b.ops) - len(wanted))
             i += 1
         self.ops, self.args, self.payloads = b.ops, b.args, b.payloads
 
