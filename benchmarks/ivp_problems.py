@@ -155,3 +155,37 @@ def _medical_akzo_nobel(count: int = 200):
         known |= {f"y{2 * j + 1}": u[j].name, f"y{2 * j + 2}": v[j].name}
     model = symode.Model(rhs, parameters=(k, c), time=t)
     return model, [100.0, 4.0], [0.0, 1.0] * count, known, 2
+
+
+@cache
+def condition(name: str, shares: tuple[float, ...] = (0.0, 1e-3, 0.1, 0.3, 0.5, 0.7, 0.9)) -> float:
+    r"""Return what a relative error, made at the worst of these times, becomes at t1.
+
+    .. math:: \max_s \|\Phi(t_1, s)\, \mathrm{diag}|z(s)|\|_2 / \|z(t_1)\|
+
+    in the known components, with the transition matrix of the variational equation along the
+    solution (forward sensitivities at rtol = 1e-8).
+    """
+    from symode.gradients.methods.sensitivity import SensitivityRunner
+    from symode.gradients.setup import make_task
+
+    p = problem(name)
+    (t0, t1), worst = p.span, 0.0
+    options = {
+        "solver": "rodas5p" if p.stiff else "dop853", "rtol": 1e-8, "atol": 1e-14,
+        "max_steps": 10**6,
+    }  # fmt: skip
+    for share in shares:
+        s = t0 + share * (t1 - t0)
+        z = np.array(p.z0)
+        if share:
+            z = p.model.solve((t0, s), p.theta, z, times=[s], dense_output=False, **options).z[-1]
+        loss = symode.Loss(terminal=p.model.states[0])
+        task = make_task(p.model.equations, loss, (s, t1), from_initial=False, **options)
+        runner = SensitivityRunner(task)
+        runner.solve(np.array(p.theta), z)
+        y = runner.forward.scratch.y
+        tangents = y[task.n :].reshape(-1, task.n)[-z.size :]
+        matrix = (tangents * np.abs(z)[:, None])[:, p.places]
+        worst = max(worst, float(np.linalg.norm(matrix, 2) / np.linalg.norm(y[p.places])))
+    return worst

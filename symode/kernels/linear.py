@@ -30,6 +30,8 @@ from symode.kernels.types import (
 #: *Accuracy and Stability of Numerical Algorithms*, theorem 7.3). Rounding leaves about n * 1e-16;
 #: an error of this size in a stage is far below any tolerance.
 BACKWARD_ERROR = 1e-10
+#: Size below which a row of a residual says nothing.
+UNDERFLOW = 1e-250
 
 
 @inline
@@ -178,6 +180,7 @@ def backward_error(
         size[i] += abs(term)
     worst = 0.0
     for i in range(n):
-        if size[i] > 0.0:
+        # Rows near the smallest normal number (2e-308) are made of products that have underflowed.
+        if size[i] > UNDERFLOW:
             worst = max(worst, abs(residual[i]) / size[i])
     return worst
