@@ -154,6 +154,8 @@ def gradient(
             gradient_rtol,
             options.get("rtol", 1e-6),
             options.get("atol", 1e-8),
+            abs(t1 - t0),
+            options.get("h_max", np.inf),
         )
     if callable(solver) or str(solver).startswith("scipy:"):
         if start is not None and start.ndim == 2:

@@ -1,0 +1,277 @@
+"""Work-precision of the classic problems: symode's methods and SciPy's, in the same run.
+
+    python benchmarks/work_precision.py                            # some eight minutes
+    python benchmarks/work_precision.py --problems hires --solvers rodas5p scipy:Radau
+    python benchmarks/work_precision.py --docs                     # also writes table and plots
+
+Error is relative, in the norm of the known components of the end state; time is the best of a few
+runs, of the compiled part for symode and of the call for SciPy, whose right-hand side and Jacobian
+are symode's machine code (SciPy in Python alone would be some ten times slower). A solver that
+needs more than ``--limit`` seconds is not asked for a tighter tolerance.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.integrate import solve_ivp
+from scipy.sparse import csc_matrix
+
+if __name__ == "__main__":  # also run as a file, from anywhere
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.ivp_problems import Problem, condition, names, problem
+from symode.codegen.backends import compile_kernels
+from symode.errors import SolverError
+from symode.solvers.methods import METHODS, get_method
+from symode.symbolic.derive import derive_jac, derive_rhs
+from symode.symbolic.lift import lift_field
+
+ROOT = Path(__file__).resolve().parents[1]
+RTOLS = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10)
+SCIPY = ("scipy:Radau", "scipy:BDF", "scipy:LSODA")
+STIFF = tuple(name for name in METHODS if get_method(name).implicit)
+#: Explicit methods, on problems that are not stiff.
+CALM = ("tsit5", "vern7", "dop853")
+#: States from which a Jacobian is given to SciPy as a sparse matrix.
+SPARSE = 50
+
+
+@dataclass(frozen=True)
+class Run:
+    """One solver on one problem at one tolerance."""
+
+    problem: str
+    solver: str
+    rtol: float
+    error: float
+    steps: int
+    seconds: float
+    failure: str = ""
+
+    @property
+    def allowed(self) -> float:
+        return max(100 * self.rtol, problem(self.problem).floor)
+
+
+def by_symode(p: Problem, solver: str, rtol: float) -> Run:
+    """Solve by one of symode's methods."""
+    best = np.inf
+    try:
+        for _ in range(3):
+            solution = p.model.solve(
+                p.span, p.theta, p.z0, times=[p.span[1]], solver=solver, rtol=rtol,
+                atol=p.atol(rtol), max_steps=10**6, dense_output=False,
+            )  # fmt: skip
+            best = min(best, solution.stats.seconds)
+            if best > 1.0:
+                break
+    except SolverError as failure:
+        return Run(p.name, solver, rtol, np.nan, 0, np.nan, str(failure))
+    return Run(p.name, solver, rtol, p.error(solution.z[-1]), solution.stats.steps, best)
+
+
+class Compiled:
+    """Right-hand side and Jacobian of a problem as SciPy calls them."""
+
+    def __init__(self, p: Problem) -> None:
+        field = lift_field(p.model.equations)
+        kernels = {"rhs": ("field", derive_rhs(field)), "jac": ("field", derive_jac(field))}
+        self.native = compile_kernels(kernels, len(p.theta), "llvm")
+        self.p = self.native.pack(np.array(p.theta))
+        self.n = len(p.z0)
+        self.place = (np.array(field.jacobian.rows), np.array(field.jacobian.cols))
+        self.band = p.band
+
+    def rhs(self, t: float, z: np.ndarray) -> np.ndarray:
+        return self.native.call("rhs", t, z, self.p)
+
+    def jac(self, t: float, z: np.ndarray):
+        values = self.native.call("jac", t, z, self.p)[: self.place[0].size]
+        if self.n >= SPARSE:
+            return csc_matrix((values, self.place), shape=(self.n, self.n))
+        matrix = np.zeros((self.n, self.n))
+        matrix[self.place] = values
+        return matrix
+
+
+def by_scipy(p: Problem, solver: str, rtol: float, compiled: Compiled) -> Run:
+    """Solve by one of SciPy's methods."""
+    method = solver.removeprefix("scipy:")
+    more: dict = {"jac": compiled.jac}
+    if method == "LSODA" and p.band:
+        more = {"lband": p.band, "uband": p.band}
+    best = np.inf
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for _ in range(3):
+            begun = time.perf_counter()
+            found = solve_ivp(
+                compiled.rhs, p.span, np.array(p.z0), method=method, rtol=rtol, atol=p.atol(rtol),
+                t_eval=[p.span[1]], **more,
+            )  # fmt: skip
+            best = min(best, time.perf_counter() - begun)
+            if best > 1.0:
+                break
+    if not found.success:
+        return Run(p.name, solver, rtol, np.nan, 0, np.nan, str(found.message))
+    return Run(p.name, solver, rtol, p.error(found.y[:, -1]), found.nfev, best)
+
+
+def measure(p: Problem, solvers: tuple[str, ...], rtols, limit: float) -> list[Run]:
+    """Return the runs of one problem."""
+    runs = []
+    compiled = Compiled(p)
+    for solver in solvers:
+        for rtol in rtols:
+            scipy = solver.startswith("scipy:")
+            begun = time.perf_counter()
+            run = by_scipy(p, solver, rtol, compiled) if scipy else by_symode(p, solver, rtol)
+            runs.append(run)
+            print(line(run), flush=True)
+            if time.perf_counter() - begun > limit:
+                break
+    return runs
+
+
+def line(run: Run) -> str:
+    """Return a run as a row of text."""
+    if run.failure:
+        return f"{run.problem:20} {run.solver:12} {run.rtol:.0e}  failed: {run.failure[:90]}"
+    mark = "" if run.error <= run.allowed else "  > 100 rtol"
+    return (
+        f"{run.problem:20} {run.solver:12} {run.rtol:.0e}  error {run.error:.1e}  error/rtol "
+        f"{run.error / run.rtol:8.3g}  steps {run.steps:7d}  {1e3 * run.seconds:10.3f} ms{mark}"
+    )
+
+
+def draw(name: str, runs: list[Run], folder: Path) -> None:
+    """Write the work-precision diagram of one problem."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+    solvers = list(dict.fromkeys(run.solver for run in runs))
+    ours = [s for s in solvers if not s.startswith("scipy:")]
+    for solver in solvers:
+        mine = [r for r in runs if r.solver == solver and not r.failure]
+        at = ours.index(solver) if solver in ours else solvers.index(solver) - len(ours)
+        style = {"ls": "-", "marker": "os^Dvp"[at % 6], "color": f"C{at}"}
+        if solver not in ours:
+            style = {"ls": "--", "marker": "x+1"[at % 3], "color": ("0.25", "0.45", "0.65")[at % 3]}
+        label = solver.replace("scipy:", "SciPy ")
+        axes.loglog([r.error for r in mine], [1e3 * r.seconds for r in mine], label=label, **style)
+    floor = problem(name).floor
+    low = axes.get_xlim()[0]
+    if floor > low:
+        axes.axvspan(low, floor, color="0.92", zorder=0)
+        axes.set_xlim(left=low)
+    axes.invert_xaxis()
+    axes.set_xlabel("relative error at the end (smaller to the right)")
+    axes.set_ylabel("time, ms")
+    axes.set_title(f"{name} (n = {len(problem(name).z0)})")
+    axes.grid(True, which="major", color="0.9")
+    axes.legend(fontsize=8)
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / f"work_precision_{name}.png", dpi=100)
+    plt.close(figure)
+
+
+def page(runs: list[Run]) -> str:
+    """Return the tables as MyST text."""
+    parts = []
+    for name in dict.fromkeys(run.problem for run in runs):
+        p = problem(name)
+        mine = [run for run in runs if run.problem == name]
+        parts.append(f"## {p.title}\n")
+        parts.append(
+            f"![Time against error on {name}](_static/work_precision_{name}.png)\n\n"
+            f"`{name}`, n = {len(p.z0)}; the known values are good to {p.floor:.0e}.\n"
+        )
+        rows = ["| solver | rtol | error | error/rtol | steps | ms |", "|---|---|---|---|---|---|"]
+        for run in mine:
+            if run.rtol not in (1e-4, 1e-6, 1e-8, 1e-10):
+                continue
+            if run.failure:
+                rows.append(f"| {run.solver} | {run.rtol:.0e} | failed | | | |")
+                continue
+            steps = str(run.steps) if not run.solver.startswith("scipy:") else ""
+            rows.append(
+                f"| {run.solver} | {run.rtol:.0e} | {run.error:.1e} | {run.error / run.rtol:.2g} "
+                f"| {steps} | {1e3 * run.seconds:.3g} |"
+            )
+        parts.append("\n".join(rows) + "\n")
+    parts.append("## Errors above 100 tolerances\n\n" + exceptions(runs) + "\n")
+    return "\n".join(parts)
+
+
+def exceptions(runs: list[Run]) -> str:
+    """Return the list of symode's runs beyond 100 rtol, with the condition of the problem."""
+    rows = [
+        f"| {r.solver} | {r.problem} | {r.rtol:.0e} | {r.error / r.rtol:.3g} | "
+        f"{condition(r.problem):.3g} |"
+        for r in runs
+        if not r.solver.startswith("scipy:") and not r.failure and r.error > r.allowed
+    ]
+    if not rows:
+        return "None of symode's runs has one."
+    head = ["| solver | problem | rtol | error/rtol | condition |", "|---|---|---|---|---|"]
+    return "\n".join(head + rows)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--problems", nargs="+", default=list(names()), choices=names())
+    parser.add_argument("--solvers", nargs="+", help="among symode's methods and scipy:...")
+    parser.add_argument("--rtols", nargs="+", type=float, default=list(RTOLS))
+    parser.add_argument("--limit", type=float, default=10.0, help="seconds, see above")
+    parser.add_argument("--docs", action="store_true", help="write docs/ pages and plots")
+    options = parser.parse_args()
+    runs: list[Run] = []
+    for name in options.problems:
+        p = problem(name)
+        solvers = tuple(options.solvers or (*(STIFF if p.stiff else (*CALM, *STIFF)), *SCIPY))
+        mine = measure(p, solvers, options.rtols, options.limit)
+        if options.docs:
+            draw(name, mine, ROOT / "docs" / "_static")
+        runs += mine
+    print("\n" + exceptions(runs))
+    if options.docs:
+        path = ROOT / "docs" / "work_precision.md"
+        path.write_text(HEAD + page(runs), encoding="utf-8")
+    beyond = [r for r in runs if not r.solver.startswith("scipy:") and (
+        r.failure or r.error > r.allowed * max(1.0, condition(r.problem) if r.failure == ""
+                                               and r.error > r.allowed else 1.0))]  # fmt: skip
+    return 1 if beyond else 0
+
+
+HEAD = r"""# Work and precision
+
+What a tolerance costs, and what it buys: the classic problems solved by symode's methods and by
+SciPy's Radau, BDF and LSODA in the same run (`python benchmarks/work_precision.py --docs` wrote
+this page). Errors are relative, in the norm of the known components of the state at the end;
+`atol` is a millionth of `rtol`. SciPy calls symode's machine code for the right-hand side and for
+the Jacobian (sparse above 50 states; LSODA uses the band where there is one), so the difference in
+time is that of the solvers. No tighter tolerance was asked for after a run of some seconds.
+Grey: errors smaller than what the known values are good to.
+
+An error of at most 100 `rtol` is what a tolerance promises here. A problem amplifies an error made
+on the way by its *condition*, the largest $\|\Phi(t_1, s)\, \mathrm{diag}|z(s)|\|_2/\|z(t_1)\|$
+over several times $s$, with the transition matrix $\Phi$ of the variational equation; runs beyond
+100 `rtol` are listed with it at the end of the page.
+
+"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
