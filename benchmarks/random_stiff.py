@@ -26,13 +26,13 @@ if __name__ == "__main__":  # also run as a file, from anywhere
 from benchmarks.stiff_systems import CAUSES, StiffCase, cases
 from symode.errors import SolverError
 from symode.solvers.methods import METHODS, get_method
-from symode.status import SENTENCES
+from symode.status import MAX_STEPS, SENTENCES
 
 #: Error allowed, in tolerances times the condition.
 ALLOWED = 100.0
 #: Seconds after which a solve counts as hanging.
 HANG = 1.0
-STIFF = tuple(name for name in METHODS if get_method(name).implicit)
+STIFF = (*(name for name in METHODS if get_method(name).implicit), "auto")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,10 @@ def judge(case: StiffCase, solver: str) -> Verdict:
         text = SENTENCES[failure.status]
         if seconds > HANG:
             return Verdict("hang", np.nan, 1.0, seconds, text)
-        if case.exists or failure.status not in CAUSES[case.family]:
+        # A solver may tread on the spot: its message must then say that the solution ends here.
+        treads = failure.status == MAX_STEPS and "may be singular" in str(failure)
+        named = failure.status in CAUSES[case.family] or (treads and case.family == "quench")
+        if case.exists or not named:
             return Verdict("wrong failure", np.nan, 1.0, seconds, str(failure))
         return Verdict("ended", np.nan, 1.0, seconds, text)
     seconds = time.process_time() - begun
@@ -98,7 +101,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--draws", type=int, default=5, help="cases of each structure")
-    parser.add_argument("--solvers", nargs="+", default=list(STIFF), choices=METHODS)
+    parser.add_argument("--solvers", nargs="+", default=list(STIFF), choices=(*METHODS, "auto"))
     options = parser.parse_args()
     kinds: Counter = Counter()
     statuses: Counter = Counter()

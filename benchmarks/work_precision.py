@@ -36,7 +36,7 @@ from symode.symbolic.lift import lift_field
 ROOT = Path(__file__).resolve().parents[1]
 RTOLS = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10)
 SCIPY = ("scipy:Radau", "scipy:BDF", "scipy:LSODA")
-STIFF = tuple(name for name in METHODS if get_method(name).implicit)
+STIFF = (*(name for name in METHODS if get_method(name).implicit), "auto")
 #: Explicit methods, on problems that are not stiff.
 CALM = ("tsit5", "vern7", "dop853")
 #: States from which a Jacobian is given to SciPy as a sparse matrix.

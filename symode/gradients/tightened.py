@@ -31,10 +31,11 @@ def tightened(
 ) -> Gradient:
     """Tighten the tolerances until two gradients agree.
 
-    No run is looser than ten times ``gradient_rtol``, whatever ``rtol`` says. The two runs are at least ten times apart in tolerance and take different steps; agreement is
-    measured in the norm of ``(g - g') * scale`` with scale the size of each parameter and initial
-    value. Where two tolerances lead to the same steps (a solution that any step follows exactly, or
-    steps limited by ``h_max``), the finer run is repeated with steps of at most half the size.
+    No run is looser than ten times ``gradient_rtol``, whatever ``rtol`` says. The two runs are at
+    least ten times apart in tolerance and take different steps; agreement is measured in the norm
+    of ``(g - g') * scale`` with scale the size of each parameter and initial value. Where two
+    tolerances lead to the same steps (a solution that any step follows exactly, or steps limited by
+    ``h_max``), the finer run is repeated with steps of at most half the size.
 
     Parameters
     ----------

@@ -128,9 +128,9 @@ def solver_error(
             f"The problem is stiff here: the step size is held down by stability, not accuracy. "
             f"Use solver={DEFAULT_STIFF!r}, or 'auto', which switches by itself."
         )
-    elif status == MAX_STEPS:
+    elif status == MAX_STEPS and not _hopeless(forward, t, h):
         parts.append("Raise max_steps=, loosen rtol= and atol=, or shorten the span.")
-    elif status == STEP_TOO_SMALL:
+    elif status in (MAX_STEPS, STEP_TOO_SMALL):
         parts.append(
             "The solution may be singular or discontinuous near this time, or the tolerances "
             "too tight for its rounding errors."
@@ -143,6 +143,12 @@ def solver_error(
     elif status == BLOW_UP:
         parts.append("Check the signs of the growth terms, or end the span before this time.")
     return SolverError(" ".join(parts), status=status, t=t, z=z.tolist(), h=h)
+
+
+def _hopeless(forward: Forward, t: float, h: float) -> bool:
+    """Tell whether the rest, at this step size, is out of reach: the solution ends about here."""
+    remaining = abs(float(forward.scratch.clock[kt.T_END]) - t)
+    return remaining > 1e3 * forward.options.max_steps * abs(h)
 
 
 def _is_stiff(

@@ -14,7 +14,7 @@ from symode.solvers.methods import METHODS, get_method
 if not DATA.is_file():
     pytest.skip(f"the acceptance data are missing: {DATA}", allow_module_level=True)
 
-STIFF = [name for name in METHODS if get_method(name).implicit]
+STIFF = [*(name for name in METHODS if get_method(name).implicit), "auto"]
 #: Problems that explicit methods solve as well.
 CALM = [name for name in names() if not problem(name).stiff]
 

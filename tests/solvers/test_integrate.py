@@ -402,3 +402,14 @@ def test_a_solution_that_ends_without_growing_is_no_blow_up(method, unit):
     with pytest.raises(SolverError) as caught:
         model.solve((0, 2), z0=[unit], solver=method, rtol=1e-6, atol=1e-9 * unit)
     assert "blow-up" not in str(caught.value)
+
+
+def test_treading_on_the_spot_is_told_from_a_long_way():
+    # x' = -1/(2x) ends at 0; at a step of 1e-12 the rest of the span is 1e12 steps away.
+    x = sp.Symbol("x")
+    ends = symode.Model({x: -1 / (2 * x)})
+    oscillates = symode.Model({x: sp.cos(50 * sp.Symbol("t"))})
+    with pytest.raises(SolverError, match=r"limit on the number of steps.*may be singular"):
+        ends.solve((0, 2), z0=[1.0], solver="tsit5", rtol=1e-6, atol=1e-6, max_steps=500)
+    with pytest.raises(SolverError, match=r"limit on the number of steps.*Raise max_steps"):
+        oscillates.solve((0, 100), z0=[1.0], solver="tsit5", max_steps=500)
