@@ -10,12 +10,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from symode.codegen.reference import evaluate
+from symode.equations.checks import non_smooth_constructs
 from symode.equations.values import Named
-from symode.errors import OptionError, UnknownNameError, UnsupportedCombinationError
+from symode.errors import (
+    GradientError,
+    OptionError,
+    UnknownNameError,
+    UnsupportedCombinationError,
+)
 from symode.gradients.directional import DirectionalTask
 from symode.gradients.methods import DiscreteAdjoint, GradientMethod
 from symode.gradients.methods.watched import WatchedRunner
 from symode.gradients.task import Task
+from symode.kernels import types as kt
+from symode.symbolic.switches import Switches, find_switches
 
 if TYPE_CHECKING:
     from symode.gradients.pack import Layout
@@ -33,7 +42,10 @@ class HessianProduct:
     J, and s does not count in the error norm: the result is, to rounding, the derivative of the
     computed gradient, and symmetric. Other methods hold s to the tolerances of z.
 
-    Cost: s moves with z, and the backward pass sees both: two to three gradients.
+    Cost: s moves with z, and the backward pass sees both: about two gradients.
+
+    Where f has a kink, its second derivative has a part that acts at the instant of crossing and
+    is not computed: a trajectory that crosses one at a time which parameters move is refused.
 
     Parameters
     ----------
@@ -51,6 +63,8 @@ class HessianProduct:
         if not isinstance(self.runner, WatchedRunner):
             counted = frozen.sharing_kernels_with(DirectionalTask.of(task, frozen=False))
             self.runner = method.prepare(counted)
+        self.switches = find_switches(task.field.graph)
+        self._smooth_at: tuple[bytes, bytes] | None = None
 
     def __call__(
         self, theta: Floats, z0: Floats | None, v_theta: Floats, v_z0: Floats
@@ -67,8 +81,10 @@ class HessianProduct:
         Raises
         ------
         SolverError, GradientError
-            When a pass fails.
+            When a pass fails, or the trajectory crosses a kink.
         """
+        if self.switches is not None:
+            self._check_kinks(self.switches, theta, z0)
         base, states = self.base, self.base.equations.n_states
         start = np.zeros(states) if z0 is None else z0
         size = np.abs(np.concatenate([base.chosen(theta), start]))
@@ -81,6 +97,31 @@ class HessianProduct:
         self.runner.compute(np.concatenate([theta, v_theta / unit]), y0)
         found = self.runner.gradient
         return found.theta * unit, found.lam[:states] * unit
+
+    def _check_kinks(self, switches: Switches, theta: Floats, z0: Floats | None) -> None:
+        """Pass if the trajectory stays on one side of each kink; look once at each point."""
+        from symode.gradients.verify.frozen import base_solve
+
+        point = (theta.tobytes(), b"" if z0 is None else z0.tobytes())
+        if point == self._smooth_at:
+            return
+        forward = base_solve(self.base, DiscreteAdjoint(), theta, z0)
+        count = int(forward.scratch.count[kt.STEPS]) + 1
+        t, z = forward.store.t[:count], forward.store.z[:count]
+        values = evaluate(switches.graph, t, z.T, theta)
+        values = np.array([np.broadcast_to(row, t.shape) for row in values])
+        signs, steps = values[: switches.n_signs], values[switches.n_signs :]
+        turned = (signs.max(axis=1) > 0.0) & (signs.min(axis=1) < 0.0)
+        stepped = steps.max(axis=1) != steps.min(axis=1)
+        if turned.any() or stepped.any():
+            constructs = ", ".join(non_smooth_constructs(self.base.equations))
+            raise GradientError(
+                "The trajectory crosses a kink or a jump, at a time that depends on parameters or "
+                f"initial values{': ' + constructs if constructs else ''}. The second derivative "
+                "has a part that acts at this instant, which is not computed. Use differences of "
+                "gradients, or a smooth function."
+            )
+        self._smooth_at = point
 
 
 class SecondOrder:
