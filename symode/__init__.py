@@ -17,10 +17,12 @@ _HOME = {
     "Loss": "symode.equations.loss",
     "LeastSquares": "symode.equations.loss",
     "ObservationGroup": "symode.equations.loss",
+    "VectorLoss": "symode.equations.vector_loss",
     "Solution": "symode.solvers.solution",
     "Gradient": "symode.gradients.value_and_grad",
     "ValueAndGrad": "symode.gradients.value_and_grad",
     "Hessian": "symode.gradients.second_order",
+    "Jacobian": "symode.gradients.jacobian",
     "BacksolveAdjoint": "symode.gradients.methods",
     "CheckpointedAdjoint": "symode.gradients.methods",
     "ComplexStep": "symode.gradients.methods",
@@ -87,6 +89,7 @@ __all__ = [
     "Identifiability",
     "InterpolatingAdjoint",
     "Intervals",
+    "Jacobian",
     "Laplace",
     "LaplacePrior",
     "LeastSquares",
@@ -111,6 +114,7 @@ __all__ = [
     "SymodeError",
     "UniformPrior",
     "ValueAndGrad",
+    "VectorLoss",
     "fit",
     "verify",
 ]
@@ -118,6 +122,7 @@ __all__ = [
 if TYPE_CHECKING:
     from symode.equations.equations import Equations
     from symode.equations.loss import LeastSquares, Loss, ObservationGroup
+    from symode.equations.vector_loss import VectorLoss
     from symode.errors import (
         DataError,
         DriftError,
@@ -128,6 +133,7 @@ if TYPE_CHECKING:
         StoreError,
         SymodeError,
     )
+    from symode.gradients.jacobian import Jacobian
     from symode.gradients.methods import (
         BacksolveAdjoint,
         CheckpointedAdjoint,
