@@ -51,6 +51,10 @@ _HOME = {
     "fit": "symode.problems.fit",
     "Fit": "symode.problems.result",
     "Profile": "symode.problems.profiles",
+    "LocalSensitivity": "symode.problems.sensitivity",
+    "local_sensitivity": "symode.problems.sensitivity",
+    "GlobalSensitivity": "symode.problems.global_sensitivity",
+    "global_sensitivity": "symode.problems.global_sensitivity",
     "Band": "symode.problems.bands",
     "Bootstrap": "symode.problems.bootstrap",
     "Identifiability": "symode.problems.identifiability",
@@ -83,6 +87,7 @@ __all__ = [
     "FitError",
     "ForwardSensitivity",
     "GaussAdjoint",
+    "GlobalSensitivity",
     "Gradient",
     "GradientError",
     "Hessian",
@@ -93,6 +98,7 @@ __all__ = [
     "Laplace",
     "LaplacePrior",
     "LeastSquares",
+    "LocalSensitivity",
     "Log10Normal",
     "LogNormal",
     "Logit",
@@ -116,6 +122,8 @@ __all__ = [
     "ValueAndGrad",
     "VectorLoss",
     "fit",
+    "global_sensitivity",
+    "local_sensitivity",
     "verify",
 ]
 
@@ -154,6 +162,7 @@ if TYPE_CHECKING:
     from symode.problems.counts import NegativeBinomial, Poisson
     from symode.problems.data import Data
     from symode.problems.fit import fit
+    from symode.problems.global_sensitivity import GlobalSensitivity, global_sensitivity
     from symode.problems.identifiability import Identifiability
     from symode.problems.intervals import Intervals
     from symode.problems.noise import Log10Normal, LogNormal, Normal
@@ -161,6 +170,7 @@ if TYPE_CHECKING:
     from symode.problems.problem import Problem
     from symode.problems.profiles import Profile
     from symode.problems.result import Fit
+    from symode.problems.sensitivity import LocalSensitivity, local_sensitivity
     from symode.problems.tails import Laplace, StudentT
     from symode.problems.transforms import Affine, Logit, Softplus
     from symode.solvers.solution import Solution
