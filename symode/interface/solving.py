@@ -56,17 +56,27 @@ def solve(
     if z0 is None:
         needs_initial(equations)
 
+    # Machine code of earlier solves: finding it in the store again takes half a second for a
+    # thousand states.
+    natives = model.__dict__.setdefault("_natives", {})
+
     def build(options: SolverOptions) -> tuple[NativeModel, kt.System]:
+        key = (backend, options.is_stiff, options.tableau.complex_pairs, z0 is None)
+        if key not in natives:
+            pattern = native.native_pattern(field if options.is_stiff else None)
+            natives[key] = (compiled_for(options), pattern)
+        compiled, pattern = natives[key]
+        p = compiled.pack(values)
+        return compiled, native.make_field(compiled, field.n_states, p, pattern)
+
+    def compiled_for(options: SolverOptions) -> NativeModel:
         kernels = {"rhs": ("field", derive_rhs(field))}
         if options.is_stiff:
             kernels["jac"] = ("field", derive_jac(field))
             kernels |= linear_kernels(field, transposed=False, pairs=options.tableau.complex_pairs)
         if z0 is None:
             kernels["initial"] = ("field", lift_initial(equations, field.n_states)[0])
-        compiled = compile_kernels(kernels, equations.n_parameters, backend)
-        pattern = native.native_pattern(field if options.is_stiff else None)
-        p = compiled.pack(values)
-        return compiled, native.make_field(compiled, field.n_states, p, pattern)
+        return compile_kernels(kernels, equations.n_parameters, backend)
 
     compiled, system = build(solver)
     p = system.p

@@ -60,7 +60,11 @@ class Field:
     @cached_property
     def jacobian(self) -> Jacobian:
         r""":math:`\nabla_{§1} f` on its pattern, with :math:`\nabla_{§2} f` appended."""
-        return derive_jacobian(self)
+        # Kept with the graph, which fields that ask for other derivatives share.
+        kept = self.graph.__dict__.setdefault("jacobians", {})
+        if self.n_states not in kept:
+            kept[self.n_states] = derive_jacobian(self)
+        return kept[self.n_states]  # type: ignore[no-any-return]
 
     @cached_property
     def elimination(self) -> Elimination:

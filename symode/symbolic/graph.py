@@ -68,6 +68,10 @@ class Graph:
         sha.update(repr(self.outputs).encode())
         return sha.hexdigest()
 
+    def __getstate__(self) -> dict[str, object]:
+        """Leave out what was derived from the graph and kept with it."""
+        return {k: v for k, v in self.__dict__.items() if k != "jacobians"}
+
     def __repr__(self) -> str:
         return f"Graph({self.n_operations} operations, {len(self.outputs)} outputs)"
 
@@ -92,6 +96,7 @@ class Builder:
         self.payloads: list[Payload] = []
         self.guarded: set[int] = set()
         self._table: dict[tuple[str, tuple[int, ...], Payload], int] = {}
+        self._whole: dict[int, int] = {}  # constants that are whole numbers: their hash is cheap
         if graph is not None:
             self.ops, self.args = list(graph.ops), list(graph.args)
             self.payloads, self.guarded = list(graph.payloads), set(graph.guarded)
@@ -115,7 +120,12 @@ class Builder:
 
     def const(self, value: Fraction | int | float) -> int:
         """Return the node of an exact rational constant."""
-        return self.node("const", (), Fraction(value))
+        if type(value) is not int:
+            return self.node("const", (), Fraction(value))
+        found = self._whole.get(value)
+        if found is None:
+            found = self._whole[value] = self.node("const", (), Fraction(value))
+        return found
 
     def input(self, kind: str, index: int) -> int:
         """Return the node of an input: kind is one of ``INPUT_KINDS``."""
@@ -297,8 +307,10 @@ class Builder:
 
     def total(self, terms: Sequence[int]) -> int:
         """Return the node of the sum of terms, from left to right."""
-        result = self.const(0)
-        for term in terms:
+        if not terms:
+            return self.const(0)
+        result = terms[0]
+        for term in terms[1:]:
             result = self.add(result, term)
         return result
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 
 import sympy as sp
@@ -35,8 +36,24 @@ def lift_field(
     2
     """
     expressions = equations.rhs if running is None else (*equations.rhs, running)
-    graph = lift_expressions(equations, expressions)
-    return Field(graph, len(expressions), equations.n_parameters, asked)
+    # Models are solved and differentiated again and again; a large one takes seconds to lift.
+    # Kept by identity, since hashing or comparing deep expressions recurses.
+    kept = _lifted.setdefault(id(equations), {})
+    if not kept:
+        weakref.finalize(equations, _lifted.pop, id(equations), None)
+    found = kept.get(id(running))
+    if found is None:
+        if len(kept) > KEPT:
+            kept.clear()
+        # The running cost is kept too: its id stays its own.
+        found = kept[id(running)] = (lift_expressions(equations, expressions), running)
+    return Field(found[0], len(expressions), equations.n_parameters, asked)
+
+
+#: Running costs of one model whose graphs are kept at a time.
+KEPT = 8
+#: Graphs of right-hand sides by identity of equations and of running cost.
+_lifted: dict[int, dict[int, tuple[Graph, sp.Expr | None]]] = {}
 
 
 def lift_expressions(

@@ -102,3 +102,28 @@ def test_assumptions_of_symbols_do_not_matter():
     assert evaluate(lift_field(equations).graph, 0.0, [-2.0], []).tolist() == [0.0]
     graph = lift_expressions(equations, [positive, t])
     assert evaluate(graph, 7.0, [-2.0], []).tolist() == [-2.0, 7.0]
+
+
+def test_graphs_are_kept_as_long_as_their_model():
+    import gc
+    import pickle
+
+    from symode.symbolic import lift
+
+    x, k, t = sp.symbols("x k t")
+    equations = Equations((x,), (-k * sp.sin(x),), (k,), t)
+    field = lift_field(equations)
+    assert lift_field(equations, asked=()).graph is field.graph
+    assert lift_field(equations, asked=()).jacobian is field.jacobian
+    costs = [x**n for n in range(1, 40)]
+    assert [lift_field(equations, c).graph.outputs for c in costs] == [
+        lift_field(Equations((x,), (-k * sp.sin(x),), (k,), t), c).graph.outputs for c in costs
+    ]
+    assert len(lift._lifted[id(equations)]) <= lift.KEPT + 1
+    copy = pickle.loads(pickle.dumps(field.graph))
+    assert copy == field.graph
+    assert "jacobians" not in copy.__dict__
+    key = id(equations)
+    del equations
+    gc.collect()
+    assert key not in lift._lifted
