@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 import sympy as sp
 
 from symode.equations.checks import check_equations
+from symode.equations.mass import Mass, algebraic_rows, algebraic_states
 
 
 @dataclass(frozen=True)
 class Equations:
-    r"""The problem :math:`\dot z = f(z, t, \theta)`, :math:`z(t_0) = z_0(\theta, t_0)`.
+    r"""The problem :math:`M \dot z = f(z, t, \theta)`, :math:`z(t_0) = z_0(\theta, t_0)`.
 
     Parameters
     ----------
@@ -28,6 +29,10 @@ class Equations:
         values are passed to each solve.
     observables
         Pairs (name, expression) in states, time and parameters.
+    mass
+        The nonzero entries (row, column, number) of the constant matrix M, row by row, see
+        `symode.equations.mass`; None for the identity. M may be singular: a row of zeros is an
+        algebraic equation.
 
     Raises
     ------
@@ -48,6 +53,7 @@ class Equations:
     time: sp.Symbol
     initial: tuple[sp.Expr, ...] | None = None
     observables: tuple[tuple[str, sp.Expr], ...] = field(default=())
+    mass: Mass = None
 
     def __post_init__(self) -> None:
         check_equations(self)
@@ -71,3 +77,9 @@ class Equations:
     def parameter_names(self) -> tuple[str, ...]:
         """Names of the parameters, in order."""
         return tuple(s.name for s in self.parameters)
+
+    @property
+    def algebraic(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Places of the equations without a derivative, and of the states without one."""
+        n = self.n_states
+        return algebraic_rows(self.mass, n), algebraic_states(self.mass, n)

@@ -12,6 +12,7 @@ import sympy as sp
 
 from symode.equations.checks import find_faults, refuse
 from symode.equations.equations import Equations
+from symode.equations.mass import read_mass
 from symode.equations.namespace import SymbolNamespace
 from symode.equations.walk import symbols_in
 from symode.errors import ModelError
@@ -273,6 +274,8 @@ def from_mapping(
     initial: object = None,
     observables: object = None,
     states: SymbolsLike | None = None,
+    mass: object = None,
+    algebraic: object = None,
 ) -> Equations:
     """Return checked Equations from SymPy expressions.
 
@@ -294,6 +297,11 @@ def from_mapping(
         A mapping {name: expression} in states, time and parameters.
     states
         The order of the states where it is not that of ``equations``.
+    mass
+        The constant matrix M of ``M dz/dt = f``, see `symode.equations.mass.read_mass`.
+    algebraic
+        A mapping {state: expression} of equations ``0 = expression``, one for each state that has
+        no derivative; these states come after those of ``equations``.
 
     Raises
     ------
@@ -309,6 +317,8 @@ def from_mapping(
     (('a', 'b'), (10, b))
     """
     reader = _Reader()
+    if algebraic is not None:
+        equations, mass = _with_algebraic(equations, algebraic, mass)
     keys, values = _equation_pairs(equations, states, reader)
     order = None if parameters is None else _ordered(parameters, "parameters", reader)
     reader.know([*keys, *(order or ()), time])
@@ -335,7 +345,35 @@ def from_mapping(
         time_symbol,
         z0,
         pairs,
+        read_mass(mass, state_symbols),
     )
+
+
+def _with_algebraic(
+    equations: object, algebraic: object, mass: object
+) -> tuple[list[tuple[Any, Any]], dict[str, int]]:
+    """Return all equations as pairs, and the mass matrix of the algebraic ones."""
+    if mass is not None:
+        raise ModelError(
+            "Give mass= or algebraic=, not both: an algebraic equation is a row of zeros of M."
+        )
+    if not isinstance(algebraic, Mapping):
+        raise ModelError(
+            f"algebraic= is a {type(algebraic).__name__}; give a mapping {{state: expression}} for "
+            "the equations 0 = expression."
+        )
+    if isinstance(equations, Mapping):
+        pairs = list(equations.items())
+    elif isinstance(equations, Iterable) and not isinstance(equations, str | sp.Basic):
+        pairs = [tuple(item) for item in equations if isinstance(item, tuple | list | sp.Tuple)]
+    else:
+        pairs = []
+    if not all(len(pair) == 2 for pair in pairs) or (equations and not pairs):
+        raise ModelError(
+            "algebraic= goes with equations that name their states: a mapping {state: expression} "
+            "or pairs. For a vector of right-hand sides, pass mass=."
+        )
+    return [*pairs, *algebraic.items()], {str(state): 0 for state in algebraic}
 
 
 def from_function(

@@ -8,6 +8,9 @@ inside parentheses::
     growth = a*x                  # a definition, put in where the name is used below
     x' = growth - b*x*y           # or dx/dt = ...
     dy/dt = d*x*y - c*y
+    alg w, v                      # states without a derivative, and one equation for each
+    0 = w + v - x
+    0 = w*v - growth
     x(0) = 10                     # value at the initial time; parameters and time may occur
     y(0) = y_0
     obs prey = x                  # an observable
@@ -48,10 +51,11 @@ from symode.equations.tokens import Source, Token
 from symode.errors import ParseError
 
 _Role: TypeAlias = Literal[
-    "time", "parameter", "state", "definition", "initial value", "observable"
-]
+    "time", "parameter", "state", "algebraic state", "algebraic equation", "definition",
+    "initial value", "observable",
+]  # fmt: skip
 # Roles whose names share one namespace; the others name something that has a role already.
-_OWNING: tuple[_Role, ...] = ("time", "parameter", "state", "definition")
+_OWNING: tuple[_Role, ...] = ("time", "parameter", "state", "algebraic state", "definition")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,7 @@ class _Reading:
                 if statement.role == "definition":
                     self.definitions[statement.name.text] = operand
         self._note_confused_functions()
+        algebraic = self._algebraic(list(written["algebraic equation"].values()))
         if self.faults:
             faults = sorted(dict.fromkeys(self.faults), key=_line_of)
             lines = "".join(f"\n  - {fault}" for fault in faults)
@@ -137,7 +142,20 @@ class _Reading:
             self.clock,
             written["initial value"] or None,
             written["observable"],
+            algebraic=algebraic or None,
         )
+
+    def _algebraic(self, equations: Sequence[Any]) -> dict[str, Any]:
+        """Return the algebraic states, each with an equation; note where their numbers differ."""
+        states = [s.name for s in self.statements if s.role == "algebraic state"]
+        if len(states) != len(equations):
+            places = [s.name for s in self.statements if s.role == "algebraic equation"]
+            self._note(
+                (states or places)[-1],
+                f"there are {len(states)} algebraic states and {len(equations)} equations 0 = ...; "
+                "declare with alg as many states as there are equations",
+            )
+        return dict(zip((s.text for s in states), equations, strict=False))
 
     def _note(self, token: Token, complaint: str) -> None:
         self.faults.append(self.source.point(token, complaint))
@@ -169,7 +187,8 @@ class _Reading:
         for statement in self.statements:
             name = statement.name.text
             owner = owners.get(name)
-            if statement.role == "initial value" and (owner is None or owner[0] != "state"):
+            states = ("state", "algebraic state")
+            if statement.role == "initial value" and (owner is None or owner[0] not in states):
                 self._note(statement.name, f"{name!r} has no equation; write {name}' = ...")
         return owners
 
@@ -227,7 +246,7 @@ def _classified(tokens: Sequence[Token], source: Source) -> Iterator[_Statement]
     """Yield the statements that the tokens of one line form, one per name."""
     shape = " ".join("x" if t.kind == "name" else t.text for t in tokens[:5])
     first = tokens[0]
-    if first.text in ("param", "time", "obs") and tokens[1].kind == "name":
+    if first.text in ("param", "time", "obs", "alg") and tokens[1].kind == "name":
         yield from _declared(tokens, source)
     elif shape.startswith("x ' ="):
         yield _stated("state", first, tokens[3:], source)
@@ -241,13 +260,17 @@ def _classified(tokens: Sequence[Token], source: Source) -> Iterator[_Statement]
             complaint = "initial values are those at the start of a solve, written x(0) or x(t0)"
             source.refuse(tokens[2], complaint)
         yield _stated("initial value", first, tokens[5:], source)
+    elif shape.startswith("0 ="):
+        # Equations have no name: their place is one.
+        place = replace(first, text=f"0 = (line {first.line}, column {first.column})")
+        yield _Statement("algebraic equation", place, tuple(tokens[2:]))
     elif shape.startswith("x ="):
         yield _stated("definition", first, tokens[2:], source)
     else:
         source.refuse(
             first,
             "a statement is expected: x' = ..., dx/dt = ..., x(0) = ..., obs u = ..., "
-            "param a, b, time t, or a definition u = ...",
+            "param a, b, time t, alg y with 0 = ..., or a definition u = ...",
         )
 
 
@@ -259,11 +282,12 @@ def _declared(tokens: Sequence[Token], source: Source) -> Iterator[_Statement]:
             source.refuse(rest[1], "an observable is written obs u = ...")
         yield _stated("observable", rest[0], rest[2:], source)
         return
-    role: _Role = "time" if word.text == "time" else "parameter"
+    roles: dict[str, _Role] = {"time": "time", "alg": "algebraic state"}
+    role: _Role = roles.get(word.text, "parameter")
     for token in rest[:-1]:
         if token.text == "=":
             source.refuse(token, "values of parameters are passed to each solve, not written here")
-        if token.text == "," and role == "parameter":
+        if token.text == "," and role != "time":
             continue
         if token.kind != "name" or (role == "time" and token is not rest[0]):
             wanted = "one name" if role == "time" else "names separated by commas"

@@ -19,6 +19,7 @@ from symode.equations.values import vector
 from symode.errors import ModelError, ParameterError
 from symode.gradients.as_scipy import ScipySystem, scipy_system
 from symode.gradients.black_box import BlackBox
+from symode.gradients.mass import refuse_mass
 from symode.gradients.methods import GradientMethod
 from symode.gradients.value_and_grad import Gradient, ValueAndGrad
 from symode.interface.derivatives import Derivatives
@@ -31,7 +32,7 @@ from symode.symbolic.lift import lift_field
 
 
 class Model(Derivatives):
-    r"""Dynamics :math:`\dot z = f(z, t, \theta)` and everything that is derived from them.
+    r"""Dynamics :math:`M \dot z = f(z, t, \theta)` and everything that is derived from them.
 
     Parameters
     ----------
@@ -50,6 +51,12 @@ class Model(Derivatives):
         A mapping {name: expression}.
     states
         The order of the states where it is not that of ``equations``.
+    mass
+        The constant matrix M, which may be singular: a SymPy Matrix, nested lists or an array of
+        shape (n, n), or a mapping {state: number} with a diagonal. The identity by default.
+    algebraic
+        A mapping {state: expression} of algebraic equations ``0 = expression``, instead of
+        ``mass``; their states come after those of ``equations``.
 
     Raises
     ------
@@ -75,9 +82,13 @@ class Model(Derivatives):
         initial: object = None,
         observables: object = None,
         states: SymbolsLike | None = None,
+        mass: object = None,
+        algebraic: object = None,
     ) -> None:
         if not isinstance(equations, Equations):
-            equations = from_mapping(equations, parameters, time, initial, observables, states)
+            equations = from_mapping(
+                equations, parameters, time, initial, observables, states, mass, algebraic
+            )
         self._equations: Equations = equations
 
     @classmethod
@@ -188,6 +199,11 @@ class Model(Derivatives):
         >>> Model.from_text("x' = -k*x").adjoint_system().dqdt.T
         Matrix([[-k*x, a_x*k, a_x*x]])
         """
+        refuse_mass(
+            self._equations,
+            "The adjoint system in closed form",
+            "Gradients come from model.gradient(); the theory page derives their equations.",
+        )
         return adjoint_system(self._equations, loss, lambda eq, theta: Model(eq).as_scipy(theta))
 
     def latex(self) -> str:
@@ -379,6 +395,11 @@ class Model(Derivatives):
 
     def as_scipy(self, theta: Any = None) -> ScipySystem:
         """Return ``fun(t, z)``, ``jac(t, z)`` and the augmented system's, for other solvers."""
+        refuse_mass(
+            self._equations,
+            "scipy.integrate.solve_ivp",
+            "Use model.solve(); or pass a model in which the algebraic states are substituted.",
+        )
         names = self.equations.parameter_names
         values = vector([] if theta is None else theta, names, "parameters", ParameterError)
         return scipy_system(lift_field(self.equations), values)

@@ -16,6 +16,7 @@ from symode.equations.values import named, vector
 from symode.errors import InitialStateError, OptionError, ParameterError
 from symode.gradients.black_box import BlackBox, black_box_gradient, scipy_solver
 from symode.gradients.choose import choose_method
+from symode.gradients.mass import refuse_mass
 from symode.gradients.methods import BacksolveAdjoint, GradientMethod, get_gradient_method
 from symode.gradients.pack import ARGUMENTS, Layout
 from symode.gradients.setup import closed_span, make_layout, make_task
@@ -25,7 +26,8 @@ from symode.gradients.value_and_grad import Gradient, ValueAndGrad
 from symode.kernels import types as kt
 from symode.solvers import native
 from symode.solvers.integrate import Forward, check_span, check_times, integrate
-from symode.solvers.options import SolverOptions, check_names, make_options
+from symode.solvers.mass import MassMatrix, check_pencil
+from symode.solvers.options import DEFAULT_STIFF, SolverOptions, check_names, make_options
 from symode.solvers.solution import Solution
 from symode.symbolic.derive import FIELD_KERNELS, derive_jac, derive_rhs, linear_kernels
 from symode.symbolic.lift import lift_expressions, lift_field, lift_initial
@@ -50,9 +52,11 @@ def solve(
     equations = model.equations
     check_names(options, "solve()", "times", "dense_output", "raise_on_failure")
     t0, t1 = check_span(span)
-    solver = make_options(equations.state_names, **options)
+    solver = make_options(equations.state_names, **options, mass=equations.mass is not None)
     values = parameters(equations, theta)
     field = lift_field(equations)
+    if equations.mass is not None:
+        check_pencil(equations, field)
     if z0 is None:
         needs_initial(equations)
 
@@ -85,6 +89,10 @@ def solve(
     else:
         y0 = vector(z0, equations.state_names, "initial values", InitialStateError)
     inner = np.empty(0) if times is None else check_times(times, t0, t1)
+    start = None
+    if equations.mass is not None:
+        start = MassMatrix(equations, field).start(compiled, p, t0, y0, solver)
+        y0 = start.z
     forward = Forward(
         system,
         solver,
@@ -94,6 +102,7 @@ def solve(
         keep=dense_output or times is None,
         build=build,
     )
+    forward.start = start
     solution = integrate(
         forward,
         y0,
@@ -101,7 +110,7 @@ def solve(
         equations.state_names,
         at_steps=times is None,
         raise_on_failure=raise_on_failure,
-        jacobian=lambda t, z: model.as_scipy(values).jac(t, z),
+        jacobian=None if start else lambda t, z: model.as_scipy(values).jac(t, z),
     )
     if not equations.observables:
         return solution
@@ -168,6 +177,7 @@ def gradient(
             options.get("h_max", np.inf),
         )
     if callable(solver) or str(solver).startswith("scipy:"):
+        refuse_mass(equations, "A solver of another kind", f"Use solver={DEFAULT_STIFF!r}.")
         if start is not None and start.ndim == 2:
             raise OptionError("A batch of z0 needs one of symode's solvers; got a black box.")
         task = make_task(

@@ -3,7 +3,7 @@ r"""The transpose of Rosenbrock steps.
 With W the matrix of the step and :math:`\mu_i = W^{-\top} \bar U_i`, each stage returns
 
 .. math:: (\bar Z_i, \bar\theta) \mathrel{+}= \mu_i^\top (\nabla_{§1} f, \nabla_{§3} f)(Z_i), \qquad
-          \bar U_j \mathrel{+}= a_{ij} \bar Z_i + \tfrac{C_{ij}}{h} \mu_i
+          \bar U_j \mathrel{+}= a_{ij} \bar Z_i + \tfrac{C_{ij}}{h} M^\top \mu_i
 
 and the dependence of J and f_t on z and theta is collected over all stages in
 :math:`G = \sum_i \mu_i U_i^\top` on the pattern of J and :math:`w = h \sum_i d_i \mu_i`: one call
@@ -17,6 +17,7 @@ from symode.kernels.adjoint_erk import pull
 from symode.kernels.combine import add_stages
 from symode.kernels.dense import interpolant_weights
 from symode.kernels.jit import inline
+from symode.kernels.mass import add_product, has_mass
 from symode.kernels.rosenbrock import call_second, evaluate_jacobian
 from symode.kernels.types import (
     FIRST_OBS,
@@ -93,11 +94,17 @@ def adjoint_rosenbrock(
                 continue
             for i in range(n):
                 base[i] += scratch.out[i]
+            coupled = bar[s]
+            if has_mass(system):
+                coupled = scratch.kept
+                for i in range(n):
+                    coupled[i] = 0.0
+                add_product(system, bar[s], True, coupled)
             for j in range(s):
                 w = method.a[s, j]
                 c = method.coupling[s, j] / h
                 for i in range(n):
-                    bar[j, i] += w * scratch.out[i] + c * bar[s, i]
+                    bar[j, i] += w * scratch.out[i] + c * coupled[i]
         _collect(method, system, h, bar, u, g)
         call_second(system, t, z, scratch)
         for i in range(n):

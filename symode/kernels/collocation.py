@@ -30,7 +30,6 @@ from symode.kernels.rosenbrock import evaluate_jacobian
 from symode.kernels.stage_tangents import tangent_increments
 from symode.kernels.types import (
     ADJOINTS,
-    BEFORE,
     CAUSE,
     CHECKED,
     ETA,
@@ -67,11 +66,9 @@ def step_collocation(
     """Solve the stages, make the new state and its error; return a status."""
     stages, count, clock = method.n_stages, scratch.count, scratch.clock
     y, k = scratch.y, scratch.k
-    # Not the place in the store: that starts anew when a segment is solved again.
-    here = count[BEFORE] + count[STEPS] + 1
-    if count[SEEN] != here:
+    if count[SEEN] != count[STEPS] + 1:
         _look_back(method, scratch)
-    count[SEEN] = here
+    count[SEEN] = count[STEPS] + 1
     clock[H_STEP] = h
     reused = count[FACTORED] != 0 and clock[H_FACTORED] == h and clock[RATE] <= REUSE
     status = SUCCESS
@@ -96,13 +93,13 @@ def step_collocation(
         if control.replay:
             break
         row = (2 + again) * stages + 1 + again
-        if again == 1 or count[SLOPE_OF] != here:
+        if again == 1 or count[SLOPE_OF] != count[STEPS] + 1:
             for j in range(y.size):
                 scratch.stage[j] = y[j] + k[stages, j] if again == 1 else y[j]
             evaluate(system, t, scratch.stage, scratch, k, row)
-            count[SLOPE_OF] = here
+            count[SLOPE_OF] = count[STEPS] + 1
         _estimate(method, system, t, h, scratch, row)
-        if here > 1 and count[JUST_REJECTED] == 0 and count[CAUSE] == 0:
+        if count[STEPS] > 0 and count[JUST_REJECTED] == 0 and count[CAUSE] == 0:
             break
         error = error_norm(method, control, h, scratch)
         if not (1.0 <= error < math.inf):
@@ -185,10 +182,9 @@ def write_jacobian(system: System, t: float, scratch: Scratch) -> float:
 def _factor(method: Collocation, system: System, t: float, h: float, scratch: Scratch) -> bool:
     count = scratch.count
     sign = scratch.shift[1]
-    here = count[BEFORE] + count[STEPS] + 1
-    if count[JACOBIAN_OF] != here:
+    if count[JACOBIAN_OF] != count[STEPS] + 1:
         sign = write_jacobian(system, t, scratch)
-        count[JACOBIAN_OF] = here
+        count[JACOBIAN_OF] = count[STEPS] + 1
     regular = factor_modes(method, system, h, sign, scratch)
     count[FACTORED] = 1
     count[CHECKED] = 0

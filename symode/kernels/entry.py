@@ -127,7 +127,8 @@ def _entry(address: int) -> int:
     system = Field(
         _int(w), _int(w), _ints(w), _floats(w),
         Pattern(
-            _ints(w), _ints(w), _ints(w), _ints(w), _ints(w), _ints(w), _ints(w), _ints(w), _ints(w)
+            _ints(w), _ints(w), _ints(w), _ints(w), _ints(w), _ints(w), _ints(w), _ints(w),
+            _ints(w), _ints(w), _ints(w), _ints(w), _ints(w), _floats(w),
         ),
     )  # fmt: skip
     control = Control(

@@ -1,4 +1,4 @@
-r"""Linear systems of implicit steps, :math:`W = d I + s J`.
+r"""Linear systems of implicit steps, :math:`W = d M + s J`.
 
 The factorization runs without pivoting on the model's known pattern: as generated straight-line
 code where it is short, as loops over the pattern where it is not. The first solve of each
@@ -36,7 +36,7 @@ UNDERFLOW = 1e-250
 
 @inline
 def factor(system: System, d: float, s: float, scratch: Scratch) -> bool:
-    """Factor d I + s J, the entries of J being scratch.jac; return whether it can be used."""
+    """Factor d M + s J, the entries of J being scratch.jac; return whether it can be used."""
     scratch.count[NLU] += 1 - system.address[DENSE]
     scratch.count[PIVOTED] = 0
     scratch.shift[0] = d
@@ -68,8 +68,11 @@ def _factor_pattern(system: System, d: float, s: float, scratch: Scratch) -> Non
     pattern, values = system.pattern, scratch.factors
     for at in range(pattern.column.size):
         values[at] = 0.0
-    for i in range(system.n):
-        values[pattern.diagonal[i]] = d
+    if pattern.mass.size == 0:
+        for i in range(system.n):
+            values[pattern.diagonal[i]] = d
+    for e in range(pattern.mass.size):
+        values[pattern.mass_place[e]] = d * pattern.mass[e]
     for e in range(pattern.place.size):
         values[pattern.place[e]] += s * scratch.jac[e]
     sparse.factor(pattern, values, scratch.row, scratch.size)
@@ -110,14 +113,16 @@ def solve(system: System, scratch: Scratch, x: Floats, r: int, c: int, transpose
             x[r, c + i] = scratch.row[i]
         return
     pattern, values, y = system.pattern, scratch.factors, scratch.row
+    into = pattern.order if transposed else pattern.row_order
+    back = pattern.row_order if transposed else pattern.order
     for i in range(n):
-        y[i] = x[r, c + pattern.order[i]]
+        y[i] = x[r, c + into[i]]
     if transposed:
         sparse.solve_transposed(pattern, values, y, scratch.size)
     else:
         sparse.solve(pattern, values, y, scratch.size)
     for i in range(n):
-        x[r, c + pattern.order[i]] = y[i]
+        x[r, c + back[i]] = y[i]
 
 
 @inline
@@ -149,7 +154,10 @@ def factor_pivoted(system: System, scratch: Scratch) -> bool:
     for i in range(n):
         for j in range(n):
             scratch.lu[i, j] = 0.0
-        scratch.lu[i, i] = scratch.shift[0]
+        if pattern.mass.size == 0:
+            scratch.lu[i, i] = scratch.shift[0]
+    for e in range(pattern.mass.size):
+        scratch.lu[pattern.mass_rows[e], pattern.mass_cols[e]] = scratch.shift[0] * pattern.mass[e]
     for e in range(pattern.rows.size):
         scratch.lu[pattern.rows[e], pattern.cols[e]] += scratch.shift[1] * scratch.jac[e]
     scratch.count[NLU] += 1
@@ -169,8 +177,18 @@ def backward_error(
     for i in range(n):
         if not (abs(x[r, c + i]) < 1e300):
             return 1e300
-        residual[i] = scratch.kept[i] - d * x[r, c + i]
-        size[i] = abs(scratch.kept[i]) + abs(d * x[r, c + i])
+        residual[i] = scratch.kept[i]
+        size[i] = abs(scratch.kept[i])
+        if pattern.mass.size == 0:
+            residual[i] -= d * x[r, c + i]
+            size[i] += abs(d * x[r, c + i])
+    for e in range(pattern.mass.size):
+        i, j = pattern.mass_rows[e], pattern.mass_cols[e]
+        if transposed:
+            i, j = j, i
+        term = d * pattern.mass[e] * x[r, c + j]
+        residual[i] -= term
+        size[i] += abs(term)
     for e in range(pattern.rows.size):
         i, j = pattern.rows[e], pattern.cols[e]
         if transposed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from symode.kernels.call import call_field, call_product
 from symode.kernels.jit import inline
+from symode.kernels.mass import has_mass
 from symode.kernels.types import (
     CHECK,
     DT0,
@@ -35,7 +36,8 @@ def evaluate_loss(
     r"""Set J, the jumps :math:`\partial\ell_i/\partial z`, and the direct parts of the gradient.
 
     Every loss kernel writes (l, ∂l/∂z, ∂l/∂theta, ∂l/∂t). The state is at t1; lam becomes
-    :math:`\partial\Phi/\partial z`. Jumps of observations at t1 stay in ``loss.seeds``.
+    :math:`\partial\Phi/\partial z`. Jumps of observations at t1 stay in ``loss.seeds``. With a mass
+    matrix dz/dt is not f: the terms with it are added by `symode.gradients.mass`.
     """
     n, m, out = system.n, system.m, scratch.out
     t1 = scratch.clock[T]
@@ -88,15 +90,16 @@ def evaluate_loss(
             for i in range(n):
                 lam[i] += out[1 + i]
             loss.times[k] = 0.0
-        else:
+        elif not has_mass(system):
             call_field(
                 system.address[RHS], t, observations.y, row, system.p, 0, scratch.work, 0, f, 0
             )
             for i in range(n):
                 loss.times[k] += loss.seeds[k, i] * f[i]
-    call_field(system.address[RHS], t1, scratch.y, 0, system.p, 0, scratch.work, 0, f, 0)
-    for i in range(n):
-        scalars[DT1] += lam[i] * f[i]
+    if not has_mass(system):
+        call_field(system.address[RHS], t1, scratch.y, 0, system.p, 0, scratch.work, 0, f, 0)
+        for i in range(n):
+            scalars[DT1] += lam[i] * f[i]
     # The backward passes add the seeds themselves when they reach t1.
     for k in range(loss.n_start, observations.t.size):
         if observations.t[k] == t1:
@@ -121,6 +124,8 @@ def finish(
     """
     n, m = system.n, system.m
     scalars, lam, theta = gradient.scalars, gradient.lam, gradient.theta
+    if has_mass(system):
+        return  # `symode.gradients.mass` closes the gradient
     call_field(system.address[RHS], t0, z0, 0, system.p, 0, scratch.work, 0, scratch.stage, 0)
     for i in range(n):
         scalars[DT0] -= lam[i] * scratch.stage[i]

@@ -1,9 +1,9 @@
 r"""One step of a Rosenbrock method, in the variables of the W-transformed form.
 
 .. math::
-    \left(\tfrac{1}{h\gamma} I - J\right) U_i &=
+    \left(\tfrac{1}{h\gamma} M - J\right) U_i &=
         g\Bigl(t + \alpha_i h, y + \sum_{j<i} a_{ij} U_j\Bigr)
-        + \sum_{j<i} \tfrac{C_{ij}}{h} U_j + h\,d_i\, g_t \\
+        + M \sum_{j<i} \tfrac{C_{ij}}{h} U_j + h\,d_i\, g_t \\
     y^+ &= y + \sum_i m_i U_i
 
 Hairer & Wanner (1996), *Solving ODEs II*, eq. IV.7.25. The three kinds of state share one matrix:
@@ -18,6 +18,7 @@ from symode.kernels.call import call_field, call_product
 from symode.kernels.combine import add_stages
 from symode.kernels.dense import trajectory_at, trajectory_slope
 from symode.kernels.jit import by_type, inline
+from symode.kernels.mass import add_product, has_mass
 from symode.kernels.rhs import evaluate, evaluate_field, push
 from symode.kernels.types import (
     ADJOINTS,
@@ -210,11 +211,19 @@ def _tangents(method: Rosenbrock, system: Tangents, t: float, h: float, scratch:
                         scratch.stage[j] += w * k[l, j]
                         v[j] += w * k[l, o + j]
             push(system, t + method.c[i] * h, scratch.stage, scratch, k, i * y.size + o)
-            for l in range(i):  # noqa: E741
-                w = method.coupling[i, l] / h
-                if w != 0.0:
+            if has_mass(system):
+                for j in range(n):
+                    scratch.kept[j] = 0.0
+                for l in range(i):  # noqa: E741
                     for j in range(n):
-                        k[i, o + j] += w * k[l, o + j]
+                        scratch.kept[j] += method.coupling[i, l] / h * k[l, o + j]
+                add_product(system, scratch.kept, False, k[i, o : o + n])
+            else:
+                for l in range(i):  # noqa: E741
+                    w = method.coupling[i, l] / h
+                    if w != 0.0:
+                        for j in range(n):
+                            k[i, o + j] += w * k[l, o + j]
             w = h * method.d[i]
             for j in range(n):
                 k[i, o + j] += w * scratch.out[nnz + j]
@@ -251,7 +260,13 @@ def step_rosenbrock(
             stage[j] = y[j]
         add_stages(method.a[i], 1.0, i, k, y.size, stage)
         size = slope(system, t + method.c[i] * h, scratch, i)
-        add_stages(method.coupling[i], 1.0 / h, i, k, size, k[i])
+        if has_mass(system):
+            for j in range(size):
+                scratch.kept[j] = 0.0
+            add_stages(method.coupling[i], 1.0 / h, i, k, size, scratch.kept)
+            add_product(system, scratch.kept, False, k[i])
+        else:
+            add_stages(method.coupling[i], 1.0 / h, i, k, size, k[i])
         w = h * method.d[i]
         if w != 0.0:
             for j in range(size):

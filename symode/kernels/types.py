@@ -167,7 +167,10 @@ class Collocation(NamedTuple):
 
 
 class Pattern(NamedTuple):
-    """The pattern of the Jacobian and of its elimination, see `symode.symbolic.elimination`."""
+    """The pattern of the Jacobian and of its elimination, see `symode.symbolic.elimination`.
+
+    The entries of M follow; they are empty where it is the identity.
+    """
 
     rows: Ints
     cols: Ints
@@ -178,6 +181,11 @@ class Pattern(NamedTuple):
     place: Ints
     node: Ints
     wide: Ints
+    row_order: Ints
+    mass_rows: Ints
+    mass_cols: Ints
+    mass_place: Ints
+    mass: Floats
 
 
 class Field(NamedTuple):
@@ -336,7 +344,7 @@ class Scratch(NamedTuple):
     out: Floats  # result of product kernels
     work: Floats  # scratch of native kernels
     jac: Floats  # (nnz + n,) Jacobian values and f_t; collocation: then those of S stages
-    shift: Floats  # (2,) d and s of the matrix d I + s J; then three of each complex pair
+    shift: Floats  # (2,) d and s of the matrix d M + s J; then three of each complex pair
     factors: Floats  # L and U on the pattern, those of complex pairs behind
     row: Floats  # (n,); here and below twice and more for complex pairs
     kept: Floats  # (n,) right-hand side of a checked solve

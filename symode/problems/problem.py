@@ -152,7 +152,7 @@ class Problem:
         self.method, self.options = method, {"max_steps": MAX_STEPS, **options}
         self.workers = workers
         solver = {name: value for name, value in self.options.items() if name != "backend"}
-        make_options(equations.state_names, **solver)
+        make_options(equations.state_names, **solver, mass=equations.mass is not None)
         self.measured, settings = read_conditions(data, conditions)
         self.conditions = settings
         layout = self.layout = make_layout(equations, settings, parameters, local)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from symode.codegen.compiled import NativeModel
 from symode.kernels import types as kt
 from symode.solvers import native
+from symode.solvers.mass import Point, first_step
 from symode.solvers.options import SolverOptions
 from symode.solvers.segments import (
     CALM_BELOW,
@@ -62,6 +63,9 @@ class Forward:
     build
         Compiles the system for the other method of ``options``, when first needed; None for a
         solve that keeps its method.
+    start
+        The consistent start of a model with a mass matrix, set before `reset`: its dz/dt is not f,
+        and gives the first step size.
     """
 
     system: kt.System
@@ -74,6 +78,7 @@ class Forward:
     tangent_atol: Floats | None = None
     weight: Floats | None = None
     build: Build | None = None
+    start: Point | None = None
 
     def __post_init__(self) -> None:
         n, options = self.system.n, self.options
@@ -139,6 +144,13 @@ class Forward:
         self.observations.y[at_start] = y0
         scratch.count[kt.NEXT_OBS] = scratch.count[kt.FIRST_OBS] = np.count_nonzero(at_start)
         scratch.count[kt.PATIENCE] = self.control.patience
+        if self.start is not None:
+            scratch.peak[:] = np.abs(y0)
+            if self.control.weight.size:
+                scratch.clock[kt.GROUP] = np.linalg.norm(self.control.weight * y0)
+            scratch.clock[kt.ERR] = LOG_SMALL_ERROR
+            scratch.clock[kt.H] = first_step(self.start, self.options, t1 - t0)
+            scratch.count[kt.STARTED] = 1
 
     def run(self) -> int:
         """Advance to the end, switching where the problem asks for it; return the status."""

@@ -129,20 +129,29 @@ def _offer_lapack(address: NDArray[np.int64], pattern: kt.Pattern) -> None:
 def native_pattern(field: Field | None) -> kt.Pattern:
     """Return the pattern of a field's Jacobian as kernels take it; empty for None."""
     if field is None:
-        return kt.Pattern(*(np.empty(0, dtype=np.int64) for _ in kt.Pattern._fields))
-    e = field.elimination
-    parts = (
-        field.jacobian.rows,
-        field.jacobian.cols,
-        e.order,
-        e.start,
-        e.column,
-        e.diagonal,
-        e.place,
-        e.node,
-        e.wide,
-    )
-    return kt.Pattern(*(np.array(part, dtype=np.int64) for part in parts))
+        names = kt.Pattern._fields[:-1]
+        nothing = {name: np.empty(0, dtype=np.int64) for name in names}
+        return kt.Pattern(**nothing, mass=np.empty(0))
+    e, mass = field.elimination, field.mass or ()
+    nnz = len(field.jacobian.rows)
+    parts = {
+        "rows": field.jacobian.rows,
+        "cols": field.jacobian.cols,
+        "order": e.order,
+        "start": e.start,
+        "column": e.column,
+        "diagonal": e.diagonal,
+        "place": e.place[:nnz],
+        "node": e.node,
+        "wide": e.wide,
+        "row_order": e.row_order,
+        "mass_rows": [i for i, _, _ in mass],
+        "mass_cols": [j for _, j, _ in mass],
+        "mass_place": e.place[nnz:],
+    }
+    values = np.array([float(value) for _, _, value in mass])
+    arrays = {name: np.array(part, dtype=np.int64) for name, part in parts.items()}
+    return kt.Pattern(**arrays, mass=values)
 
 
 def field_of(system: kt.System) -> kt.Field:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from symode.errors import OptionError
 from symode.solvers.methods import METHODS, Tableau, did_you_mean, get_method
+from symode.solvers.tableau import RosenbrockTableau
 
 #: The explicit method of ``solver="auto"``: the cheaper of the two at equal gradient error (see
 #: docs/measurements.md).
@@ -21,7 +22,7 @@ DEFAULT_STIFF = "rodas5p"
 
 
 #: What every solve takes, in this order in messages.
-NAMES = ("solver", "rtol", "atol", "max_steps", "h_max", "backend")
+NAMES = ("solver", "rtol", "atol", "max_steps", "h_max", "backend", "consistent")
 
 
 def check_names(given: Iterable[str], what: str, *more: str) -> None:
@@ -79,6 +80,9 @@ class SolverOptions:
         Name of the method that goes on where the problem is stiff; empty for no switching.
     reason
         Why these methods.
+    consistent
+        What to do where initial values miss the algebraic equations of a model with a mass matrix:
+        "find" those of the algebraic states, or "check" and refuse.
     """
 
     tableau: Tableau
@@ -88,6 +92,7 @@ class SolverOptions:
     h_max: float
     stiff: str = ""
     reason: str = "chosen by the caller"
+    consistent: str = "find"
 
     def with_method(self, name: str) -> SolverOptions:
         """Return these options for one method alone."""
@@ -117,8 +122,13 @@ def make_options(
     atol: ArrayLike | Mapping[Any, float] = 1e-10,
     max_steps: int = 100_000,
     h_max: float = math.inf,
+    consistent: str = "find",
+    mass: bool = False,
 ) -> SolverOptions:
     """Return checked options for states of these names.
+
+    With ``mass``, the model has a mass matrix: only solvers that take it are accepted, and "auto"
+    is one of them.
 
     Raises
     ------
@@ -143,16 +153,26 @@ def make_options(
     if not (isinstance(rtol, int | float) and 1e-14 <= rtol <= 0.1):
         raise OptionError(f"rtol must lie between 1e-14 and 0.1; got {rtol!r}.")
     stiff, reason = "", "chosen by the caller"
+    if mass and solver.lower() == "auto":
+        solver, reason = DEFAULT_STIFF, "auto: the model has a mass matrix"
     if solver.lower() == "auto":
         solver, stiff, reason = choose_solvers(float(rtol), len(names))
     tableau = get_method(solver)
+    if mass and not isinstance(tableau, RosenbrockTableau):
+        raise OptionError(
+            f"{tableau.name} does not solve models with a mass matrix or algebraic equations. Use "
+            f"solver={DEFAULT_STIFF!r}, or leave the choice to symode."
+        )
+    if consistent not in ("find", "check"):
+        raise OptionError(f'consistent must be "find" or "check"; got {consistent!r}.')
     if not (int(max_steps) == max_steps and max_steps > 0):
         raise OptionError(f"max_steps must be a positive whole number; got {max_steps!r}.")
     if not h_max > 0:
         raise OptionError(f"h_max must be positive; got {h_max!r}.")
     return SolverOptions(
-        tableau, float(rtol), _atol(names, atol), int(max_steps), float(h_max), stiff, reason
-    )
+        tableau, float(rtol), _atol(names, atol), int(max_steps), float(h_max), stiff, reason,
+        consistent,
+    )  # fmt: skip
 
 
 def choose_solvers(rtol: float, n: int) -> tuple[str, str, str]:

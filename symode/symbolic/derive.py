@@ -6,8 +6,10 @@ transposed products carry no minus sign: the adjoint equations put it.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property
 from typing import Final
 
@@ -20,6 +22,7 @@ from symode.symbolic.elimination import (
     derive_solve,
     derive_solve_transposed,
     eliminate,
+    match_rows,
 )
 from symode.symbolic.graph import Builder, Graph
 from symode.symbolic.tangent import tangent_sweep
@@ -38,6 +41,8 @@ class Field:
     asked
         Places of the parameters that derivatives are taken in, in the order of every derived
         kernel: m of them. All by default.
+    mass
+        Nonzero entries (row, column, value) of M, row by row; None for the identity.
 
     Examples
     --------
@@ -51,6 +56,7 @@ class Field:
     n_states: int
     n_parameters: int
     asked: tuple[int, ...] | None = None
+    mass: tuple[tuple[int, int, Fraction], ...] | None = dataclasses.field(default=None, repr=False)
 
     @property
     def wrt(self) -> tuple[int, ...]:
@@ -69,7 +75,20 @@ class Field:
     @cached_property
     def elimination(self) -> Elimination:
         """Order and fill of the matrices of implicit steps."""
-        return eliminate(self.jacobian.rows, self.jacobian.cols, self.n_states)
+        rows, cols, n = self.jacobian.rows, self.jacobian.cols, self.n_states
+        if self.mass is None:
+            return eliminate(rows, cols, n)
+        held = [i for i, _, _ in self.mass], [j for _, j, _ in self.mass]
+        return eliminate([*rows, *held[0]], [*cols, *held[1]], n, self.partner)
+
+    @cached_property
+    def partner(self) -> list[int]:
+        """The equation eliminated with each state; -1 for a state that no equation determines."""
+        rows, cols, n = self.jacobian.rows, self.jacobian.cols, self.n_states
+        if self.mass is None:
+            return list(range(n))
+        held = [i for i, _, _ in self.mass], [j for _, j, _ in self.mass]
+        return match_rows([*held[0], *rows], [*held[1], *cols], n)
 
 
 @dataclass(frozen=True)
@@ -316,21 +335,19 @@ def derive_scalar(graph: Graph, n_states: int, parameters: int | Sequence[int]) 
     return b.freeze([y, *adjoint_sweep(b, [y], [b.const(1)], wrt)])
 
 
-def derive_dense(graph: Graph, n_states: int, parameters: int | Sequence[int]) -> Graph:
+def derive_dense(graph: Graph, n_states: int, n_parameters: int) -> Graph:
     r"""Return (y, ∂y/∂z, ∂y/∂theta, ∂y/∂t) of k outputs: k rows of 2 + n + m values.
-
-    ``parameters`` are the places of those that derivatives are taken in, or how many there are.
 
     Examples
     --------
     >>> b = Builder()
     >>> square = b.freeze([b.powi(b.input("z", 0), 2)])
-    >>> derive_dense(square, n_states=1, parameters=0)
+    >>> derive_dense(square, n_states=1, n_parameters=0)
     Graph(2 operations, 3 outputs)
     """
     b = Builder(graph)
     zero = b.const(0)
-    wrt = [*inputs(b, "z", n_states), *chosen(b, parameters), b.input("t", 0)]
+    wrt = [*inputs(b, "z", n_states), *inputs(b, "p", n_parameters), b.input("t", 0)]
     width = len(wrt) + 1
     values = [zero] * (width * len(graph.outputs))
     values[::width] = graph.outputs
@@ -350,7 +367,7 @@ def linear_kernels(
     if elimination.n_operations > STRAIGHT_LINE:
         return {}
     kernels = {
-        "lu_factor": ("product", derive_factor(elimination)),
+        "lu_factor": ("product", derive_factor(elimination, field.mass)),
         "lu_solve": ("product", derive_solve(elimination)),
     }
     if transposed:

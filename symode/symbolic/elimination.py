@@ -1,6 +1,6 @@
 r"""Elimination on a known pattern: a fill-reducing order, the fill, and LU as straight-line code.
 
-The matrix of an implicit step is :math:`W = d I + s J` with J on the model's pattern. Its LU
+The matrix of an implicit step is :math:`W = d M + s J` with J on the model's pattern. Its LU
 factorization without pivoting touches the same places at every step, so order and fill are found
 once, when the model is compiled. The kernels check residuals and fall back on pivoting.
 """
@@ -8,8 +8,10 @@ once, when the model is compiled. The kernels check residuals and fall back on p
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from symode.symbolic.graph import Builder, Graph
 
@@ -25,15 +27,15 @@ class Elimination:
 
     Parameters
     ----------
-    order
-        ``order[k]`` is the row and column eliminated k-th. Length n.
+    order, row_order
+        Column and row eliminated k-th; the same unless rows had to be exchanged. Length n.
     start, column
         Rows of L + U in elimination order: row k holds ``column[start[k]:start[k + 1]]``,
         ascending, in elimination order.
     diagonal
         Place of each pivot.
     place
-        Place of each entry of J among the values of L + U.
+        Place of each entry of J, then of M unless it is the identity, among those of L + U.
     node
         ``node[k]`` is the end of the node that holds pivot k: the pivots from k up to there have
         rows of U that reach the same columns, apart from their own.
@@ -48,6 +50,7 @@ class Elimination:
     place: tuple[int, ...]
     node: tuple[int, ...]
     wide: tuple[int, ...]
+    row_order: tuple[int, ...]
 
     @property
     def n_operations(self) -> int:
@@ -60,8 +63,13 @@ class Elimination:
         return total
 
 
-def eliminate(rows: Sequence[int], cols: Sequence[int], n: int) -> Elimination:
+def eliminate(
+    rows: Sequence[int], cols: Sequence[int], n: int, partner: Sequence[int] | None = None
+) -> Elimination:
     """Return the elimination of ``I + J`` for J on this pattern, by minimum degree.
+
+    With ``partner``, the matrix whose entries are given, with row ``partner[j]`` in the place of
+    row j (see `match_rows`).
 
     The pattern is made symmetric, which holds for the order of elimination what a row exchange
     would undo. Ties go to the index whose neighbourhood has been left alone longest, then to the
@@ -74,6 +82,11 @@ def eliminate(rows: Sequence[int], cols: Sequence[int], n: int) -> Elimination:
     >>> arrow.order  # the hub comes last: no fill
     (1, 2, 0)
     """
+    if partner is None:
+        partner = range(n)
+    else:
+        moved = dict(zip(partner, range(n), strict=True))
+        rows = [moved[i] for i in rows]
     neighbours: list[set[int]] = [set() for _ in range(n)]
     for i, j in zip(rows, cols, strict=True):
         if i != j:
@@ -100,8 +113,47 @@ def eliminate(rows: Sequence[int], cols: Sequence[int], n: int) -> Elimination:
     place = [lookup[position[i]][position[j]] for i, j in zip(rows, cols, strict=True)]
     node = _nodes(later)
     wide = _wide(start, column, diagonal, node)
-    parts = (order, start, column, diagonal, place, node, wide)
+    row_order = [partner[j] for j in order]
+    parts = (order, start, column, diagonal, place, node, wide, row_order)
     return Elimination(*(tuple(part) for part in parts))
+
+
+def match_rows(rows: Sequence[int], cols: Sequence[int], n: int) -> list[int]:
+    """Return for each column a row of its own that has an entry there, or -1.
+
+    Columns keep their own row where they can; the others are found by augmenting paths (Duff,
+    Erisman & Reid 1986, *Direct Methods for Sparse Matrices*, section 6.3). A column is left with
+    -1 when there is no such choice: the matrix is singular whatever its entries are.
+
+    Examples
+    --------
+    >>> match_rows([0, 0, 1], [0, 1, 0], 2)  # the last diagonal entry is 0: rows are exchanged
+    [1, 0]
+    """
+    entries: list[list[int]] = [[] for _ in range(n)]
+    for i, j in zip(rows, cols, strict=True):
+        entries[j].append(i)
+    row_of = [j if j in entries[j] else -1 for j in range(n)]
+    column_of = list(row_of)
+    for free in range(n):
+        if row_of[free] >= 0:
+            continue
+        # Breadth-first from the free column: reached row -> column it was reached from.
+        reached: dict[int, int] = {}
+        queue, end = deque([free]), -1
+        while queue and end < 0:
+            j = queue.popleft()
+            for i in entries[j]:
+                if i not in reached:
+                    reached[i] = j
+                    if column_of[i] < 0:
+                        end = i
+                        break
+                    queue.append(column_of[i])
+        while end >= 0:
+            j = reached[end]
+            row_of[j], column_of[end], end = end, j, -1 if j == free else row_of[j]
+    return row_of
 
 
 def _minimum_degree(neighbours: list[set[int]]) -> tuple[list[int], list[list[int]]]:
@@ -176,8 +228,10 @@ def _wide(
     return found
 
 
-def derive_factor(elimination: Elimination) -> Graph:
-    r"""Return L, :math:`D^{-1}` and U with :math:`L D U = d I + s J`, in the places of L + U.
+def derive_factor(
+    elimination: Elimination, mass: Sequence[tuple[int, int, Fraction]] | None = None
+) -> Graph:
+    r"""Return L, :math:`D^{-1}` and U with :math:`L D U = d M + s J`, in the places of L + U.
 
     L and U have unit diagonals, so that the chains of a solve hold no operation but one
     multiplication and subtraction. Inputs: z = (d, s), v = the entries of J.
@@ -186,9 +240,16 @@ def derive_factor(elimination: Elimination) -> Graph:
     d, s = b.input("z", 0), b.input("z", 1)
     start, column, diagonal = elimination.start, elimination.column, elimination.diagonal
     values: list[int] = [b.const(0)] * len(column)
-    for k in diagonal:
-        values[k] = d
-    for entry, at in enumerate(elimination.place):
+    entries = elimination.place
+    if mass is None:
+        for k in diagonal:
+            values[k] = d
+    else:
+        entries = elimination.place[: len(elimination.place) - len(mass)]
+        held = elimination.place[len(entries) :]
+        for at, (_, _, value) in zip(held, mass, strict=True):
+            values[at] = b.mul(b.const(value), d)
+    for entry, at in enumerate(entries):
         values[at] = b.add(values[at], b.mul(s, b.input("v", entry)))
     for i in range(len(elimination.order)):
         row = {column[at]: at for at in range(start[i], start[i + 1])}
@@ -207,7 +268,7 @@ def derive_factor(elimination: Elimination) -> Graph:
 def derive_solve(elimination: Elimination) -> Graph:
     """Return x with W x = v. Inputs: z = the factors, v = the right-hand side."""
     b = Builder()
-    x, lu = _vectors(b, elimination)
+    x, lu = _vectors(b, elimination, elimination.row_order)
     start, column, diagonal = elimination.start, elimination.column, elimination.diagonal
     n = len(x)
     for i in range(n):
@@ -217,13 +278,13 @@ def derive_solve(elimination: Elimination) -> Graph:
         x[i] = b.mul(x[i], lu[diagonal[i]])
         for at in reversed(range(diagonal[i] + 1, start[i + 1])):
             x[i] = b.sub(x[i], b.mul(lu[at], x[column[at]]))
-    return _reordered(b, elimination, x)
+    return _reordered(b, elimination.order, x)
 
 
 def derive_solve_transposed(elimination: Elimination) -> Graph:
     """Return x with Wᵀ x = v. Inputs: z = the factors, v = the right-hand side."""
     b = Builder()
-    x, lu = _vectors(b, elimination)
+    x, lu = _vectors(b, elimination, elimination.order)
     start, column, diagonal = elimination.start, elimination.column, elimination.diagonal
     n = len(x)
     for i in range(n):
@@ -234,16 +295,18 @@ def derive_solve_transposed(elimination: Elimination) -> Graph:
     for i in reversed(range(n)):
         for at in range(start[i], diagonal[i]):
             x[column[at]] = b.sub(x[column[at]], b.mul(lu[at], x[i]))
-    return _reordered(b, elimination, x)
+    return _reordered(b, elimination.row_order, x)
 
 
-def _vectors(b: Builder, elimination: Elimination) -> tuple[list[int], list[int]]:
-    x = [b.input("v", i) for i in elimination.order]
+def _vectors(
+    b: Builder, elimination: Elimination, order: Sequence[int]
+) -> tuple[list[int], list[int]]:
+    x = [b.input("v", i) for i in order]
     return x, [b.input("z", at) for at in range(len(elimination.column))]
 
 
-def _reordered(b: Builder, elimination: Elimination, x: list[int]) -> Graph:
+def _reordered(b: Builder, order: Sequence[int], x: list[int]) -> Graph:
     outputs = [0] * len(x)
-    for k, i in enumerate(elimination.order):
+    for k, i in enumerate(order):
         outputs[i] = x[k]
     return b.freeze(outputs)

@@ -30,10 +30,7 @@ def model_latex(equations: Equations) -> str:
     x(t_{0}) &= 2
     \end{aligned}
     """
-    lines = [
-        (rate(state, equations.time), latex(f))
-        for state, f in zip(equations.states, equations.rhs, strict=True)
-    ]
+    lines = [(left, latex(f)) for left, f in zip(rates(equations), equations.rhs, strict=True)]
     lines += [
         (f"{latex(state)}({latex(equations.time)}_{{0}})", latex(value))
         for state, value in zip(equations.states, equations.initial or (), strict=False)
@@ -67,6 +64,31 @@ def rate(symbol: sp.Symbol, time: sp.Symbol) -> str:
     '\\frac{d x}{d t}'
     """
     return rf"\frac{{d {latex(symbol)}}}{{d {latex(time)}}}"
+
+
+def rates(equations: Equations) -> list[str]:
+    r"""Return the left side of each equation: dz/dt, a row of M dz/dt, or 0.
+
+    Examples
+    --------
+    >>> import sympy as sp
+    >>> x, y, t = sp.symbols("x y t")
+    >>> mass = ((0, 0, sp.Integer(2)), (0, 1, sp.Integer(-1)))
+    >>> rates(Equations((x, y), (-x, x - y), (), t, mass=mass))
+    ['2 \\frac{d x}{d t} - \\frac{d y}{d t}', '0']
+    """
+    slopes = [rate(state, equations.time) for state in equations.states]
+    if equations.mass is None:
+        return slopes
+    sides = [""] * len(slopes)
+    for i, j, value in equations.mass:
+        sign = "-" if value.is_negative else "+"
+        factor = "" if abs(value) == 1 else f"{latex(abs(value))} "
+        if sides[i]:
+            sides[i] += f" {sign} {factor}{slopes[j]}"
+        else:
+            sides[i] = f"{'- ' if value.is_negative else ''}{factor}{slopes[j]}"
+    return [side or "0" for side in sides]
 
 
 def words(name: str) -> str:

@@ -9,6 +9,7 @@ import sympy as sp
 
 from symode.equations.equations import Equations
 from symode.equations.loss import Loss, ObservationGroup
+from symode.equations.mass import mass_values
 from symode.symbolic.adjoint import adjoint_sweep
 from symode.symbolic.build import build
 from symode.symbolic.derive import Field, chosen, derive_scalar, inputs
@@ -47,7 +48,9 @@ def lift_field(
             kept.clear()
         # The running cost is kept too: its id stays its own.
         found = kept[id(running)] = (lift_expressions(equations, expressions), running)
-    return Field(found[0], len(expressions), equations.n_parameters, asked)
+    extra = len(expressions) - equations.n_states
+    mass = mass_values(equations.mass, extra, equations.n_states)
+    return Field(found[0], len(expressions), equations.n_parameters, asked, mass)
 
 
 #: Running costs of one model whose graphs are kept at a time.
