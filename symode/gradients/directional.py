@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from symode.equations.equations import Equations
 from symode.equations.loss import ObservationGroup
+from symode.gradients.mass import refuse_mass
 from symode.gradients.task import Asked, Task
 from symode.symbolic.derive import Field
 from symode.symbolic.doubled import double_field, double_initial, double_scalar
@@ -42,6 +43,7 @@ class DirectionalTask(Task):
     @classmethod
     def of(cls, base: Task, frozen: bool) -> DirectionalTask:
         """Return the directional task of a task."""
+        refuse_mass(base.equations, "A second derivative", "First derivatives do.")
         atol = np.concatenate([base.options.atol, base.options.atol])
         asked = Asked(base.asked.theta, base.asked.z0, False)
         return cls(

@@ -15,6 +15,7 @@ from symode.equations.loss import LossLike
 from symode.equations.values import vector
 from symode.equations.walk import symbols_in
 from symode.errors import GradientError, LossError, ParameterError
+from symode.gradients.mass import slopes_in_theta
 from symode.gradients.methods.base import begin, failed_forward, make_forward
 from symode.gradients.setup import make_task
 from symode.gradients.task import Task
@@ -143,6 +144,7 @@ class _Runner:
             tangents,
             keep=False,
             lazy=True,
+            takes_mass=True,
             tangent_atol=np.zeros(task.n * self.moving.size),
             build=self._build,
         )
@@ -183,11 +185,15 @@ class _Runner:
     def _start(self, y0: Floats) -> Floats:
         """Return ∂z0/∂theta of the moving parameters. Shape ``(q, n)``."""
         task, n = self.task, self.task.n
-        if not self.start_depends:
-            return np.zeros((self.moving.size, n))
-        p = self.forward.system.p
-        rows = [self.compiled.call("initial_vjp", task.t0, y0, p, unit) for unit in np.eye(n)]
-        return np.array(rows)[:, self.columns[self.moving]].T
+        start, p = np.zeros((self.moving.size, n)), self.forward.system.p
+        if self.start_depends:
+            rows = [self.compiled.call("initial_vjp", task.t0, y0, p, unit) for unit in np.eye(n)]
+            start = np.ascontiguousarray(np.array(rows)[:, self.columns[self.moving]].T)
+        point = self.forward.start
+        if point is None:
+            return start
+        along = slopes_in_theta(task, self.compiled, p, point)[self.columns[self.moving]]
+        return np.array([point.push(*row) for row in zip(start, along, strict=True)])
 
     def _check(self, jacobian: Floats) -> None:
         finite = np.isfinite(self.values) & np.isfinite(jacobian).all(axis=1)

@@ -17,6 +17,7 @@ from symode.equations.loss import Loss, ObservationGroup
 from symode.errors import LossError
 from symode.kernels import types as kt
 from symode.solvers import native
+from symode.solvers.mass import MassMatrix
 from symode.solvers.options import SolverOptions
 from symode.symbolic.derive import FIELD_KERNELS, Field, augmented, linear_kernels
 from symode.symbolic.graph import Graph
@@ -111,6 +112,11 @@ class Task:
     def field(self) -> Field:
         """The right-hand side, with the running cost as last state where there is one."""
         return lift_field(self.equations, self.loss.running, self.asked.theta)
+
+    @cached_property
+    def mass(self) -> MassMatrix | None:
+        """The mass matrix and what follows from it; None for the identity."""
+        return None if self.equations.mass is None else MassMatrix(self.equations, self.field)
 
     @property
     def n(self) -> int:
@@ -241,7 +247,7 @@ class Task:
         """Return another task of the same equations and expressions, with this one's kernels."""
         # Kernels depend on the equations and on the loss's expressions, not on spans or solvers.
         object.__setattr__(other, "_compiled", self._compiled)
-        for name in ("field", "augmented"):
+        for name in ("field", "augmented", "mass"):
             if name in self.__dict__:
                 other.__dict__[name] = self.__dict__[name]
         return other

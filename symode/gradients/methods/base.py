@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from symode.codegen.compiled import CompiledModel, NativeModel
 from symode.errors import GradientError, SolverError
+from symode.gradients.mass import USE_STEPS, refuse_mass, start_from
 from symode.gradients.task import Outcome, Task, outcome
 from symode.kernels import types as kt
 from symode.solvers.forward import Build
@@ -75,6 +76,7 @@ def make_forward(
     tangent_atol: Floats | None = None,
     weight: Floats | None = None,
     build: Build | None = None,
+    takes_mass: bool = False,
 ) -> Forward:
     """Return the memory of the task's forward pass.
 
@@ -83,6 +85,8 @@ def make_forward(
     """
     from symode.solvers.native import make_observations
 
+    if not takes_mass:
+        refuse_mass(task.equations, "This gradient method", USE_STEPS)
     size = task.n if tangent_atol is None else task.n + tangent_atol.size
     forward = Forward(
         system,
@@ -103,11 +107,11 @@ def make_forward(
 def begin(
     task: Task, forward: Forward, compiled: NativeModel, theta: Floats, z0: Floats | None
 ) -> Floats:
-    """Bind theta and return the state at t0 (length n)."""
+    """Bind theta and return the state at t0 (length n), consistent where there is a mass matrix."""
     p = compiled.pack(theta, forward.system.p)
-    if z0 is None:
-        return compiled.call("initial", task.t0, np.zeros(task.n), p)
-    return task.start(z0)
+    own = z0 is None
+    y0 = compiled.call("initial", task.t0, np.zeros(task.n), p) if own else task.start(z0)
+    return y0 if task.mass is None else start_from(task, forward, compiled, y0, p)
 
 
 def failed_forward(task: Task, forward: Forward, status: int) -> SolverError:

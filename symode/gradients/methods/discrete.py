@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from symode.gradients.mass import add_ends, close_at_start
 from symode.gradients.methods.base import (
     Floats,
+    begin,
     check_finite,
     failed_backward,
     failed_forward,
@@ -68,6 +70,7 @@ class DiscreteRunner(WatchedRunner):
 
     kernels = ("vjp",)
     derivative = "second"
+    takes_mass = True
     switches = True
 
     def __init__(self, task: Task, watched: tuple[int, ...] = ()) -> None:
@@ -78,6 +81,8 @@ class DiscreteRunner(WatchedRunner):
     def _run(self, theta: Floats, z0: Floats | None) -> Floats:
         """Compute; return the largest size of each state."""
         task, forward = self.task, self.forward
+        if task.mass is not None:
+            return self._run_with_mass(theta, z0)
         if forward.closed:
             forward.rewind(task.t0)
         self.system.p[: theta.size] = theta
@@ -100,6 +105,27 @@ class DiscreteRunner(WatchedRunner):
             raise failed_backward(task, forward.t, status, "Tighten the tolerances.")
         if forward.closed:
             self._back(forward.end())
+        check_finite(task, self.gradient)
+        return forward.scratch.peak[: task.n_watched]
+
+    def _run_with_mass(self, theta: Floats, z0: Floats | None) -> Floats:
+        """Compute; both ends of the compiled pass are made here, where dz/dt is not f."""
+        task, forward = self.task, self.forward
+        self.z0[:] = begin(task, forward, self.compiled, theta, z0)
+        tangents = np.zeros(forward.scratch.y.size - task.n)
+        forward.reset(np.concatenate([self.z0, tangents]), task.t0, task.t1)
+        if self.watched:
+            self._start_tangents(theta, z0)
+        forward.scratch.count[kt.PHASE] = FORWARD
+        status = forward.driver.run(lambda budget: self._enter(False, budget))
+        if status != SUCCESS:
+            if forward.scratch.count[kt.PHASE] == FORWARD:
+                raise failed_forward(task, forward, status)
+            raise failed_backward(task, forward.t, status, "Tighten the tolerances.")
+        p, z1 = self.system.p, forward.scratch.y[: task.n].copy()
+        add_ends(task, self.compiled, p, forward.observations, self.table, self.gradient, z1)
+        assert forward.start is not None
+        close_at_start(task, self.compiled, p, forward.start, self.table, self.gradient, z0 is None)
         check_finite(task, self.gradient)
         return forward.scratch.peak[: task.n_watched]
 
@@ -146,7 +172,7 @@ class DiscreteRunner(WatchedRunner):
         from symode.kernels.gradient import discrete_members
 
         task, forward = self.task, self.forward
-        if not task.chosen(theta).all() or not z0.all():
+        if task.mass is not None or not task.chosen(theta).all() or not z0.all():
             return self._one_by_one(theta, z0)
         self.system.p[: theta.size] = theta
         starts = np.zeros((z0.shape[0], task.n))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from symode.codegen.compiled import NativeModel
+from symode.gradients.mass import add_ends, slopes_in_theta
 from symode.gradients.methods.base import (
     Floats,
     Runner,
@@ -78,6 +79,7 @@ class SensitivityRunner(Runner):
             tangents,
             keep=False,
             lazy=True,
+            takes_mass=True,
             tangent_atol=np.zeros(task.n * count),
             weight=np.zeros(task.n * (1 + count)) if task.n > states else None,
             build=self._build,
@@ -116,26 +118,40 @@ class SensitivityRunner(Runner):
 
     def _start(self, y0: Floats, from_initial: bool) -> Floats:
         """Return the tangents at t0. Shape ``(directions, n)``."""
-        task, p = self.task, self.forward.system.p
+        task, states, p = self.task, self.task.equations.n_states, self.forward.system.p
         start = np.zeros((task.n_directions, task.n))
         places = np.array(task.asked.z0, dtype=np.int64)
         start[task.m + np.arange(places.size), places] = 1.0
         if self.complete:
-            return start
-        self.initial = self.pullback(y0, from_initial)
+            return self._consistent(start)
+        self.initial = np.zeros((task.m + 1, task.n))
+        if from_initial:
+            for i, unit in enumerate(np.eye(task.n)[:states]):
+                self.initial[:, i] = self.compiled.call("initial_vjp", task.t0, y0, p, unit)
         start[: task.m] = self.initial[: task.m]
+        if task.mass is not None:
+            if task.asked.t0:
+                start[-1] = self.initial[task.m]
+            return self._consistent(start)
         if task.asked.t0:
             start[-1] = self.initial[task.m] - self.compiled.call("rhs", task.t0, y0, p)
         return start
 
-    def pullback(self, y0: Floats, from_initial: bool) -> Floats:
-        """Return ∂z0/∂theta and ∂z0/∂t0, zero where z0 is given. Shape ``(m + 1, n)``."""
-        task, p = self.task, self.forward.system.p
-        result = np.zeros((task.m + 1, task.n))
-        if from_initial:
-            for i, unit in enumerate(np.eye(task.n)[: task.equations.n_states]):
-                result[:, i] = self.compiled.call("initial_vjp", task.t0, y0, p, unit)
-        return result
+    def _consistent(self, start: Floats) -> Floats:
+        """Return the tangents of the consistent values; those of z0 as given are in start."""
+        task, point = self.task, self.forward.start
+        if point is None:
+            return start
+        along = np.zeros_like(start)
+        along[: task.m] = slopes_in_theta(task, self.compiled, self.forward.system.p, point)
+        apart = task.asked.t0 and not self.complete
+        if apart:
+            along[-1] = point.f_t
+        self.given = np.array([point.push(*row) for row in zip(start, along, strict=True)])
+        start = self.given.copy()
+        if apart:
+            start[-1] -= point.slope()
+        return start
 
     def tangents(self) -> Floats:
         """Return the tangents at the observations. Shape ``(K, directions, n)``."""
@@ -155,6 +171,9 @@ class SensitivityRunner(Runner):
         after = slice(self.table.n_start, None)
         total += np.einsum("kqn,kn->q", self.tangents()[after], self.table.seeds[after])
         gradient.theta[:] += total[: task.m]
+        if task.mass is not None:
+            self._close_with_mass(total[task.m :], z0 is None)
+            return
         if not self.complete:
             self._close(total[task.m :])
             return
@@ -162,6 +181,35 @@ class SensitivityRunner(Runner):
         # The adjoint of the running cost's integral is 1 at all times.
         gradient.lam[task.equations.n_states :] = 1.0
         close_gradient(self.system, self.table, task.t0, y0, forward.scratch, gradient, z0 is None)
+        check_finite(task, gradient)
+
+    def _close_with_mass(self, total: Floats, from_initial: bool) -> None:
+        """Close the gradient of a model with a mass matrix; total is that of z0 and t0."""
+        task, gradient, forward, p = self.task, self.gradient, self.forward, self.forward.system.p
+        point, states, m, scalars = forward.start, task.equations.n_states, task.m, gradient.scalars
+        assert point is not None
+        z1 = forward.scratch.y[: task.n].copy()
+        add_ends(task, self.compiled, p, forward.observations, self.table, gradient, z1)
+        at_start = self.table.seeds[: self.table.n_start].sum(axis=0)
+        moved = self.given @ at_start
+        gradient.theta[:] += moved[:m]
+        places, lam = list(task.asked.z0), gradient.lam
+        lam[:states] = np.nan
+        lam[places] = total[: len(places)]
+        lam[states:] = 1.0
+        if self.complete:
+            scalars[kt.DT0] -= lam @ point.slope()
+            lam[places] += moved[m:]
+            scalars[kt.DT0] += at_start @ point.push(np.zeros(task.n), point.f_t)
+            if from_initial:
+                through = self.compiled.call("initial_vjp", task.t0, point.z, p, lam)
+                gradient.theta[:] += through[:m]
+                scalars[kt.DT0] += through[m]
+        else:
+            lam[places] += moved[m : m + len(places)]
+            scalars[kt.DT0] += total[-1] + moved[-1] if task.asked.t0 else np.nan
+        found = scalars[kt.VALUE] + lam[places].sum() + gradient.theta.sum()
+        scalars[kt.CHECK] = 0.0 * found
         check_finite(task, gradient)
 
     def _close(self, total: Floats) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symode.codegen.compiled import NativeModel
+from symode.gradients.mass import slopes_in_theta
 from symode.gradients.methods.base import Floats, Runner, make_forward
 from symode.gradients.task import Task
 from symode.kernels import types as kt
@@ -35,6 +36,7 @@ class WatchedRunner(Runner):
     #: Kernels needed besides those of the forward pass, and of second derivatives.
     kernels: tuple[str, ...] = ()
     derivative: str = ""
+    takes_mass = False
     #: Whether it goes over all segments of a solve that changes its method.
     switches: bool = False
 
@@ -49,6 +51,7 @@ class WatchedRunner(Runner):
             self.system,
             keep=True,
             lazy=True,
+            takes_mass=self.takes_mass,
             tangent_atol=np.zeros(size) if watched else None,
             weight=np.zeros(task.n + size) if watched else None,
             build=self._build if self.switches else None,
@@ -121,6 +124,11 @@ class WatchedRunner(Runner):
                 whole[: task.m, i] = moved[: task.m]
         start = np.zeros((self.mix.shape[0], task.n))
         start[:, :states] = self.mix @ whole
+        if forward.start is not None:
+            along = self.mix[:, : task.m] @ slopes_in_theta(
+                task, self.compiled, self.system.p, forward.start
+            )
+            start = np.array([forward.start.push(*row) for row in zip(start, along, strict=True)])
         forward.scratch.y[task.n :] = start.ravel()
         atol = forward.control.atol[task.n :].reshape(-1, task.n)
         atol[:, :states] = task.options.atol

@@ -18,6 +18,7 @@ from symode.errors import (
     UnsupportedCombinationError,
 )
 from symode.gradients.choose import choose_method
+from symode.gradients.mass import refuse_mass
 from symode.gradients.methods import GradientMethod, get_gradient_method
 from symode.gradients.setup import make_task
 from symode.gradients.verify.agreement import check_methods, check_tolerances
@@ -158,6 +159,11 @@ def verify(
             "with its gradient."
         )
     equations = model.equations
+    refuse_mass(
+        equations,
+        "verify",
+        "Compare DiscreteAdjoint with ForwardSensitivity, and gradient_rtol= with both.",
+    )
     needs = theta is not None or equations.n_parameters
     values = vector(theta if needs else [], equations.parameter_names, "parameters", ParameterError)
     start = None
