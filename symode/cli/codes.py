@@ -12,8 +12,8 @@ INTERRUPTED: Final = 130
 
 SENTENCES: Final[dict[int, str]] = {
     PASSED: "the command did what it was asked, and every check passed",
-    FAILED: "a verification failed, or a gradient was refused",
+    FAILED: "a verification failed, a fit did not converge, or a gradient was refused",
     BAD_INPUT: "wrong usage, or a file, model, loss or value that does not fit",
-    SOLVER_FAILED: "the solve failed: there is nothing to verify",
+    SOLVER_FAILED: "the solve failed",
     INTERRUPTED: "interrupted (Ctrl-C)",
 }

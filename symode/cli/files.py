@@ -81,3 +81,27 @@ def numbers(text: str) -> list[float] | dict[str, float]:
         raise OptionError(
             f"{text!r} is not a list of numbers such as 1,2.5 or a=1,b=2.5."
         ) from None
+
+
+def read_problem(path: str, name: str) -> Any:
+    """Return the problem of a file.
+
+    Raises
+    ------
+    OptionError
+        When the file does not define one of this name.
+    """
+    from symode.problems.problem import Problem
+
+    say(f"symode: running {path}")
+    problem = pick(read_names(path), name, path, "problem")
+    if not isinstance(problem, Problem):
+        raise OptionError(
+            f"{name} of {path} is a {type(problem).__name__}; a symode.Problem is expected."
+        )
+    return problem
+
+
+def say(text: Any) -> None:
+    """Print a line of progress on stderr."""
+    print(text, file=sys.stderr, flush=True)

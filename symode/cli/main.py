@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from symode import __version__
-from symode.cli import verify
+from symode.cli import fit, simulate, verify
 from symode.cli.codes import BAD_INPUT, FAILED, INTERRUPTED, SENTENCES, SOLVER_FAILED
-from symode.errors import GradientError, SolverError, SymodeError
+from symode.errors import FitError, GradientError, SolverError, SymodeError
 
 
 class Command(Protocol):
@@ -24,7 +24,7 @@ class Command(Protocol):
 
 
 #: A new command is a new file here and its module in this list.
-COMMANDS: Final = (verify,)
+COMMANDS: Final = (fit, simulate, verify)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SolverError as error:
         print(f"symode: {error}", file=sys.stderr)
         return SOLVER_FAILED
-    except GradientError as error:
+    except (FitError, GradientError) as error:
         print(f"symode: {error}", file=sys.stderr)
         return FAILED
     except SymodeError as error:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-from typing import Any
 
 from symode.cli.codes import FAILED, PASSED
-from symode.cli.files import numbers, pick, read_names
+from symode.cli.files import numbers, pick, read_names, say
 from symode.errors import OptionError
 
 NAME = "verify"
@@ -83,8 +81,3 @@ def run(arguments: argparse.Namespace) -> int:
         say(f"symode: report written to {arguments.html}")
     print(json.dumps(report.as_dict(), indent=1) if arguments.json else report)
     return PASSED if report.passed else FAILED
-
-
-def say(text: Any) -> None:
-    """Print a line of progress on stderr."""
-    print(text, file=sys.stderr, flush=True)

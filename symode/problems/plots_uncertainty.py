@@ -158,3 +158,27 @@ def plot_correlation(fit: Fit, axes: Any = None) -> Any:
     axes.set_yticks(range(count), found.names)
     axes.figure.colorbar(image, ax=axes, label="correlation", shrink=0.8)
     return axes
+
+
+def plot_residuals(fit: Fit, axes: Any = None) -> Any:
+    """Draw the residuals of all measurements over time, in units of sigma; return the axes."""
+    plt = pyplot()
+    problem = fit.problem
+    if axes is None:
+        _, axes = plt.subplots(figsize=(6.0, 2.8), layout="constrained")
+    residuals = problem.scores(problem.space.point(fit.theta)).residuals
+    at = 0
+    for part in problem.parts:
+        for block in part.blocks:
+            here = slice(at, at + block.times.size)
+            at = here.stop
+            if block.times.size:
+                label = f"{block.column.name} {part.name}".strip()
+                axes.plot(block.times, residuals[here], "o", ms=4, label=label)
+    axes.axhline(0.0, color="black", lw=0.8)
+    for level in (-2.0, 2.0):
+        axes.axhline(level, color="black", lw=0.6, ls=":")
+    axes.set_xlabel("time")
+    axes.set_ylabel("residual / sigma")
+    axes.legend(fontsize="small", frameon=False, ncols=3)
+    return axes

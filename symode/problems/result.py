@@ -232,6 +232,34 @@ class Fit:
         """
         return bootstrap(self.problem, self.theta, self.optimizer, count, seed, workers, executor)
 
+    def report(
+        self,
+        path: Any,
+        *,
+        profiles: Mapping[str, Profile] | None = None,
+        title: str = "Fit",
+        level: float = 0.95,
+    ) -> None:
+        """Write everything about this fit as one self-contained HTML page.
+
+        Tables of estimates and searches, pictures, the model's equations, settings, versions and
+        the seed; it loads nothing and runs no script.
+
+        Parameters
+        ----------
+        path
+            Of the file.
+        profiles
+            From `profiles`, to be shown with their intervals.
+        title
+            Heading of the page.
+        level
+            Confidence level of the intervals.
+        """
+        from symode.problems.report import write_report
+
+        write_report(self, path, profiles, title, level)
+
     def identifiability(self) -> Identifiability:
         """Return which combinations of parameters the data, and the model, can determine."""
         return identifiability(self.problem, self._point)
