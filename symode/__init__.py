@@ -17,10 +17,12 @@ _HOME = {
     "Loss": "symode.equations.loss",
     "LeastSquares": "symode.equations.loss",
     "ObservationGroup": "symode.equations.loss",
+    "VectorLoss": "symode.equations.vector_loss",
     "Solution": "symode.solvers.solution",
     "Gradient": "symode.gradients.value_and_grad",
     "ValueAndGrad": "symode.gradients.value_and_grad",
     "Hessian": "symode.gradients.second_order",
+    "Jacobian": "symode.gradients.jacobian",
     "BacksolveAdjoint": "symode.gradients.methods",
     "CheckpointedAdjoint": "symode.gradients.methods",
     "ComplexStep": "symode.gradients.methods",
@@ -49,6 +51,10 @@ _HOME = {
     "fit": "symode.problems.fit",
     "Fit": "symode.problems.result",
     "Profile": "symode.problems.profiles",
+    "LocalSensitivity": "symode.problems.sensitivity",
+    "local_sensitivity": "symode.problems.sensitivity",
+    "GlobalSensitivity": "symode.problems.global_sensitivity",
+    "global_sensitivity": "symode.problems.global_sensitivity",
     "Band": "symode.problems.bands",
     "Bootstrap": "symode.problems.bootstrap",
     "Identifiability": "symode.problems.identifiability",
@@ -81,15 +87,18 @@ __all__ = [
     "FitError",
     "ForwardSensitivity",
     "GaussAdjoint",
+    "GlobalSensitivity",
     "Gradient",
     "GradientError",
     "Hessian",
     "Identifiability",
     "InterpolatingAdjoint",
     "Intervals",
+    "Jacobian",
     "Laplace",
     "LaplacePrior",
     "LeastSquares",
+    "LocalSensitivity",
     "Log10Normal",
     "LogNormal",
     "Logit",
@@ -111,13 +120,17 @@ __all__ = [
     "SymodeError",
     "UniformPrior",
     "ValueAndGrad",
+    "VectorLoss",
     "fit",
+    "global_sensitivity",
+    "local_sensitivity",
     "verify",
 ]
 
 if TYPE_CHECKING:
     from symode.equations.equations import Equations
     from symode.equations.loss import LeastSquares, Loss, ObservationGroup
+    from symode.equations.vector_loss import VectorLoss
     from symode.errors import (
         DataError,
         DriftError,
@@ -128,6 +141,7 @@ if TYPE_CHECKING:
         StoreError,
         SymodeError,
     )
+    from symode.gradients.jacobian import Jacobian
     from symode.gradients.methods import (
         BacksolveAdjoint,
         CheckpointedAdjoint,
@@ -148,6 +162,7 @@ if TYPE_CHECKING:
     from symode.problems.counts import NegativeBinomial, Poisson
     from symode.problems.data import Data
     from symode.problems.fit import fit
+    from symode.problems.global_sensitivity import GlobalSensitivity, global_sensitivity
     from symode.problems.identifiability import Identifiability
     from symode.problems.intervals import Intervals
     from symode.problems.noise import Log10Normal, LogNormal, Normal
@@ -155,6 +170,7 @@ if TYPE_CHECKING:
     from symode.problems.problem import Problem
     from symode.problems.profiles import Profile
     from symode.problems.result import Fit
+    from symode.problems.sensitivity import LocalSensitivity, local_sensitivity
     from symode.problems.tails import Laplace, StudentT
     from symode.problems.transforms import Affine, Logit, Softplus
     from symode.solvers.solution import Solution

@@ -10,12 +10,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from symode.codegen.reference import evaluate
+from symode.equations.checks import non_smooth_constructs
+from symode.equations.loss import LeastSquares, LossLike
 from symode.equations.values import Named
-from symode.errors import OptionError, UnknownNameError, UnsupportedCombinationError
+from symode.equations.vector_loss import VectorLoss
+from symode.errors import (
+    GradientError,
+    OptionError,
+    UnknownNameError,
+    UnsupportedCombinationError,
+)
 from symode.gradients.directional import DirectionalTask
 from symode.gradients.methods import DiscreteAdjoint, GradientMethod
 from symode.gradients.methods.watched import WatchedRunner
+from symode.gradients.rows import RowsMethod, RowsTask, prepare_rows
 from symode.gradients.task import Task
+from symode.symbolic.switches import Switches, find_switches
 
 if TYPE_CHECKING:
     from symode.gradients.pack import Layout
@@ -33,7 +44,10 @@ class HessianProduct:
     J, and s does not count in the error norm: the result is, to rounding, the derivative of the
     computed gradient, and symmetric. Other methods hold s to the tolerances of z.
 
-    Cost: s moves with z, and the backward pass sees both: two to three gradients.
+    Cost: s moves with z, and the backward pass sees both: about two gradients.
+
+    Where f has a kink, its second derivative has a part that acts at the instant of crossing and
+    is not computed: a trajectory that crosses one at a time which parameters move is refused.
 
     Parameters
     ----------
@@ -51,6 +65,8 @@ class HessianProduct:
         if not isinstance(self.runner, WatchedRunner):
             counted = frozen.sharing_kernels_with(DirectionalTask.of(task, frozen=False))
             self.runner = method.prepare(counted)
+        self.switches = find_switches(task.field.graph)
+        self._smooth_at: tuple[bytes, bytes] | None = None
 
     def __call__(
         self, theta: Floats, z0: Floats | None, v_theta: Floats, v_z0: Floats
@@ -67,8 +83,10 @@ class HessianProduct:
         Raises
         ------
         SolverError, GradientError
-            When a pass fails.
+            When a pass fails, or the trajectory crosses a kink.
         """
+        if self.switches is not None:
+            self._check_kinks(self.switches, theta, z0)
         base, states = self.base, self.base.equations.n_states
         start = np.zeros(states) if z0 is None else z0
         size = np.abs(np.concatenate([base.chosen(theta), start]))
@@ -82,6 +100,32 @@ class HessianProduct:
         found = self.runner.gradient
         return found.theta * unit, found.lam[:states] * unit
 
+    def _check_kinks(self, switches: Switches, theta: Floats, z0: Floats | None) -> None:
+        """Pass if the trajectory stays on one side of each kink; look once at each point."""
+        from symode.gradients.verify.frozen import base_solve
+
+        point = (theta.tobytes(), b"" if z0 is None else z0.tobytes())
+        if point == self._smooth_at:
+            return
+        forward = base_solve(self.base, DiscreteAdjoint(), theta, z0)
+        kept = [(segment.store, segment.steps + 1) for segment in forward.segments]
+        t = np.concatenate([store.t[:count] for store, count in kept])
+        z = np.concatenate([store.z[:count] for store, count in kept])
+        values = evaluate(switches.graph, t, z.T, theta)
+        values = np.array([np.broadcast_to(row, t.shape) for row in values])
+        signs, steps = values[: switches.n_signs], values[switches.n_signs :]
+        turned = (signs.max(axis=1) > 0.0) & (signs.min(axis=1) < 0.0)
+        stepped = steps.max(axis=1) != steps.min(axis=1)
+        if turned.any() or stepped.any():
+            constructs = ", ".join(non_smooth_constructs(self.base.equations))
+            raise GradientError(
+                "The trajectory crosses a kink or a jump, at a time that depends on parameters or "
+                f"initial values{': ' + constructs if constructs else ''}. The second derivative "
+                "has a part that acts at this instant, which is not computed. Use differences of "
+                "gradients, or a smooth function."
+            )
+        self._smooth_at = point
+
 
 class SecondOrder:
     """Second derivatives of a `ValueAndGrad`, as functions of its flat vector."""
@@ -90,6 +134,7 @@ class SecondOrder:
         layout: Layout
         task: Task
         method: GradientMethod
+        loss: LossLike
         automatic: bool
         _local: threading.local
 
@@ -168,7 +213,77 @@ class SecondOrder:
         units = np.eye(self.layout.size)
         return np.array([self._column(product, theta, z0, v) for v in units]).T
 
-    def _product(self, point: Any) -> tuple[Floats, Floats | None, HessianProduct]:
+    def residuals(self, point: Any) -> tuple[Floats, Floats]:
+        r"""Return the residuals of least squares, and their Jacobian, at a flat vector.
+
+        .. math:: r_{ij} = \sqrt{w_{ij}}\,(h_j(z(t_i)) - d_{ij}), \qquad J = \sum r_{ij}^2
+
+        Time by time, missing values left out. From one forward pass: with tangents, or transposed
+        for each residual, whichever is cheaper.
+
+        Returns
+        -------
+        residuals, jacobian
+            Shapes ``(K,)`` and ``(K, p)``, columns in the order of ``wrt``.
+
+        Raises
+        ------
+        UnsupportedCombinationError
+            When the loss is no `LeastSquares`.
+
+        Examples
+        --------
+        >>> import sympy as sp, symode
+        >>> x, k = sp.symbols("x k")
+        >>> model = symode.Model({x: -k * x}, parameters=[k], initial={x: 2})
+        >>> vg = model.value_and_grad(symode.LeastSquares([1.0, 2.0], [[1.0], [0.6]]), "theta")
+        >>> r, jacobian = vg.residuals([0.7])
+        >>> r.round(6).tolist(), jacobian.round(6).tolist()
+        ([-0.006829, -0.106806], [[-0.993171], [-0.986388]])
+        """
+        theta, z0 = self._at(point)
+        compute: RowsMethod | None = getattr(self._local, "rows", None)
+        if compute is None:
+            if not isinstance(self.loss, LeastSquares):
+                raise UnsupportedCombinationError(
+                    "Residuals are those of a LeastSquares; the loss is a "
+                    f"{type(self.loss).__name__}. For several losses use Model.jacobian."
+                )
+            rows = VectorLoss.residuals(self.loss).resolve(self.task.equations)
+            compute, _ = prepare_rows(RowsTask.of(self.task, rows), "auto")
+            self._local.rows = compute
+        found = compute(theta, z0)
+        columns = [
+            found.theta[:, part.among] if part.kind == "theta" else found.z0[:, part.places]
+            for part in self.layout.parts
+        ]
+        return found.values, np.hstack(columns)
+
+    def gauss_newton(self, point: Any) -> Floats:
+        r"""Return the Gauss-Newton matrix :math:`2 R^\top R` of least squares at a flat vector.
+
+        R is the Jacobian of the residuals: the Hessian without the curvature of the residuals,
+        never indefinite, and the Fisher information of data with normal errors of variance 1/2.
+        Ready for ``hess=vg.gauss_newton``. Shape ``(p, p)``.
+
+        Raises
+        ------
+        UnsupportedCombinationError
+            When the loss is no `LeastSquares`.
+
+        Examples
+        --------
+        >>> import sympy as sp, symode
+        >>> x, k = sp.symbols("x k")
+        >>> model = symode.Model({x: -k * x}, parameters=[k], initial={x: 2})
+        >>> vg = model.value_and_grad(symode.LeastSquares([1.0, 2.0], [[1.0], [0.6]]), "theta")
+        >>> vg.gauss_newton([0.7]).round(6)
+        array([[3.918698]])
+        """
+        _, rows = self.residuals(point)
+        return np.asarray(2.0 * rows.T @ rows)
+
+    def _at(self, point: Any) -> tuple[Floats, Floats | None]:
         layout = self.layout
         kinds = {part.kind for part in layout.parts} - {"theta", "z0"}
         if kinds:
@@ -181,6 +296,10 @@ class SecondOrder:
             raise UnsupportedCombinationError(
                 "Second derivatives are those of one trajectory; z0 is a batch."
             )
+        return theta, z0
+
+    def _product(self, point: Any) -> tuple[Floats, Floats | None, HessianProduct]:
+        theta, z0 = self._at(point)
         product: HessianProduct | None = getattr(self._local, "product", None)
         if product is None:
             product = self._local.product = HessianProduct(self.task, self.product_method)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from symode.equations.loss import LossLike
-from symode.equations.values import named
+from symode.equations.values import named, vector
+from symode.equations.vector_loss import VectorLoss
+from symode.errors import InitialStateError, ParameterError
+from symode.gradients.jacobian import Jacobian, jacobian
 from symode.gradients.methods import GradientMethod
 from symode.gradients.second_order import Hessian, asymmetry_of
 from symode.gradients.value_and_grad import ValueAndGrad
+from symode.interface.solving import needs_initial
 from symode.solvers.integrate import check_span
 from symode.solvers.options import check_names
 
@@ -20,13 +24,76 @@ if TYPE_CHECKING:
 
 
 class Derivatives:
-    """Second derivatives of a model's losses."""
+    """Derivatives of several losses, and of second order."""
 
     if TYPE_CHECKING:
 
         @property
         def equations(self) -> Equations:
             """The checked equations."""
+
+    def jacobian(
+        self,
+        losses: VectorLoss | Mapping[Any, LossLike] | Sequence[LossLike],
+        span: tuple[float, float | None],
+        theta: Any = None,
+        z0: Any = None,
+        *,
+        wrt: Any = None,
+        method: str | GradientMethod = "auto",
+        **options: Any,
+    ) -> Jacobian:
+        r"""Return the values and gradients of several losses, from one forward pass.
+
+        Parameters
+        ----------
+        losses
+            A `VectorLoss`, a mapping {name: loss}, or a sequence of losses.
+        span
+            (t0, t1); t1 may be None for observations alone: the last of them.
+        theta, z0
+            As in `Model.gradient`.
+        wrt
+            Columns: "theta", "z0", "t0", "t1", names or symbols of parameters, and of states for
+            their initial values; by default all of them.
+        method
+            "auto" takes the cheaper of "forward" (one pass with a tangent for each column) and
+            "discrete" (one backward pass for each row); any other method computes each row by
+            itself.
+        **options
+            ``solver``, ``rtol``, ``atol``, ``max_steps``, ``h_max``, ``backend``.
+
+        Raises
+        ------
+        LossError, ParameterError, InitialStateError, OptionError
+            For what does not fit, in the model's names.
+        SolverError, GradientError
+            When a pass fails.
+
+        Examples
+        --------
+        >>> import sympy as sp, symode
+        >>> x, k = sp.symbols("x k")
+        >>> model = symode.Model({x: -k * x}, parameters=[k], initial={x: 2})
+        >>> losses = {"end": symode.Loss(terminal=x), "area": symode.Loss(running=x)}
+        >>> found = model.jacobian(losses, (0, 1), theta=[0.7], wrt="k")
+        >>> found.values, found["area"]["theta"]
+        (end=0.99317061, area=1.4383277, k=-0.63593871)
+        """
+        check_names(options, "jacobian()", "wrt", "method")
+        equations = self.equations
+        names = equations.parameter_names
+        given = [] if theta is None and not names else theta
+        values = vector(given, names, "parameters", ParameterError)
+        if z0 is None:
+            needs_initial(equations)
+            start = None
+        else:
+            start = vector(z0, equations.state_names, "initial values", InitialStateError)
+        wrt = ("theta", "z0", "t0", "t1") if wrt is None else wrt
+        return jacobian(
+            equations, losses, (span[0], span[1]), values, start, wrt=wrt, method=method, **options
+        )
 
     def hessian(
         self,

@@ -30,6 +30,7 @@ from symode.kernels.rosenbrock import evaluate_jacobian
 from symode.kernels.stage_tangents import tangent_increments
 from symode.kernels.types import (
     ADJOINTS,
+    BEFORE,
     CAUSE,
     CHECKED,
     ETA,
@@ -66,9 +67,11 @@ def step_collocation(
     """Solve the stages, make the new state and its error; return a status."""
     stages, count, clock = method.n_stages, scratch.count, scratch.clock
     y, k = scratch.y, scratch.k
-    if count[SEEN] != count[STEPS] + 1:
+    # Not the place in the store: that starts anew when a segment is solved again.
+    here = count[BEFORE] + count[STEPS] + 1
+    if count[SEEN] != here:
         _look_back(method, scratch)
-    count[SEEN] = count[STEPS] + 1
+    count[SEEN] = here
     clock[H_STEP] = h
     reused = count[FACTORED] != 0 and clock[H_FACTORED] == h and clock[RATE] <= REUSE
     status = SUCCESS
@@ -93,13 +96,13 @@ def step_collocation(
         if control.replay:
             break
         row = (2 + again) * stages + 1 + again
-        if again == 1 or count[SLOPE_OF] != count[STEPS] + 1:
+        if again == 1 or count[SLOPE_OF] != here:
             for j in range(y.size):
                 scratch.stage[j] = y[j] + k[stages, j] if again == 1 else y[j]
             evaluate(system, t, scratch.stage, scratch, k, row)
-            count[SLOPE_OF] = count[STEPS] + 1
+            count[SLOPE_OF] = here
         _estimate(method, system, t, h, scratch, row)
-        if count[STEPS] > 0 and count[JUST_REJECTED] == 0 and count[CAUSE] == 0:
+        if here > 1 and count[JUST_REJECTED] == 0 and count[CAUSE] == 0:
             break
         error = error_norm(method, control, h, scratch)
         if not (1.0 <= error < math.inf):
@@ -182,9 +185,10 @@ def write_jacobian(system: System, t: float, scratch: Scratch) -> float:
 def _factor(method: Collocation, system: System, t: float, h: float, scratch: Scratch) -> bool:
     count = scratch.count
     sign = scratch.shift[1]
-    if count[JACOBIAN_OF] != count[STEPS] + 1:
+    here = count[BEFORE] + count[STEPS] + 1
+    if count[JACOBIAN_OF] != here:
         sign = write_jacobian(system, t, scratch)
-        count[JACOBIAN_OF] = count[STEPS] + 1
+        count[JACOBIAN_OF] = here
     regular = factor_modes(method, system, h, sign, scratch)
     count[FACTORED] = 1
     count[CHECKED] = 0

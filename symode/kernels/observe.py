@@ -16,8 +16,9 @@ def observe(
     values_out: Floats,
     dtheta_out: Floats,
 ) -> None:
-    r"""Set the values :math:`\ell_k`, ``loss.seeds`` = ∂l/∂z, and ∂l/∂theta of each observation.
+    r"""Set the values :math:`\ell_k`, and of each observation its ∂l/∂z, ∂l/∂theta and ∂l/∂t.
 
+    ∂l/∂z goes to ``loss.seeds``, ∂l/∂t to ``loss.times``.
     Shapes: ``values_out (K,)``, ``dtheta_out (K, m)``; K in the order of the solve.
     """
     n, m, out = system.n, system.m, scratch.out
@@ -41,3 +42,4 @@ def observe(
             loss.seeds[k, i] = out[1 + i]
         for i in range(m):
             dtheta_out[k, i] = out[1 + n + i]
+        loss.times[k] = out[1 + n + m]

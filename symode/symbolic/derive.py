@@ -335,19 +335,21 @@ def derive_scalar(graph: Graph, n_states: int, parameters: int | Sequence[int]) 
     return b.freeze([y, *adjoint_sweep(b, [y], [b.const(1)], wrt)])
 
 
-def derive_dense(graph: Graph, n_states: int, n_parameters: int) -> Graph:
+def derive_dense(graph: Graph, n_states: int, parameters: int | Sequence[int]) -> Graph:
     r"""Return (y, ∂y/∂z, ∂y/∂theta, ∂y/∂t) of k outputs: k rows of 2 + n + m values.
+
+    ``parameters`` are the places of those that derivatives are taken in, or how many there are.
 
     Examples
     --------
     >>> b = Builder()
     >>> square = b.freeze([b.powi(b.input("z", 0), 2)])
-    >>> derive_dense(square, n_states=1, n_parameters=0)
+    >>> derive_dense(square, n_states=1, parameters=0)
     Graph(2 operations, 3 outputs)
     """
     b = Builder(graph)
     zero = b.const(0)
-    wrt = [*inputs(b, "z", n_states), *inputs(b, "p", n_parameters), b.input("t", 0)]
+    wrt = [*inputs(b, "z", n_states), *chosen(b, parameters), b.input("t", 0)]
     width = len(wrt) + 1
     values = [zero] * (width * len(graph.outputs))
     values[::width] = graph.outputs

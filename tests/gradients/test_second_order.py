@@ -216,6 +216,46 @@ def test_zeros_do_not_hide_second_derivatives(method):
     assert np.allclose(found.matrix, expected, rtol=1e-6, atol=1e-6)
 
 
+@every_method
+def test_a_kink_that_is_crossed_is_refused_and_others_do_no_harm(method):
+    x, k = sp.symbols("x k")
+    t = sp.Symbol("t")
+    # A valve: k above 1, and 1 below; it closes where x = 1, at a time that k moves.
+    valve = symode.Model({x: -k * sp.Max(x, 1)}, parameters=[k], time=t, initial={x: 2})
+    loss = symode.Loss(terminal=x**2)
+    above = valve.hessian(loss, (0, 0.8), theta=[0.7], method=method)
+    # z = 2 exp(-k t): d2/dk2 of z**2 is 4 t**2 z**2.
+    assert above["k", "k"] == pytest.approx(4 * 0.8**2 * 4 * np.exp(-2 * 0.7 * 0.8), rel=1e-6)
+    with pytest.raises(symode.GradientError, match=r"crosses a kink .* Max\(1, x\)"):
+        valve.hessian(loss, (0, 2), theta=[0.7], method=method)
+    with pytest.raises(symode.GradientError, match="crosses"):
+        loss = symode.Loss(running=sp.Abs(x - 1))
+        valve.hessian(loss, (0, 2), theta=[0.7], method=method)
+
+
+def test_steps_of_a_state_are_jumps_and_those_of_time_are_not():
+    x, k = sp.symbols("x k")
+    t = sp.Symbol("t")
+    stair = symode.Model({x: -k * sp.floor(x + 2)}, parameters=[k], time=t, initial={x: 1.5})
+    assert stair.hessian(symode.Loss(terminal=x**2), (0, 0.2), theta=[0.7]).matrix[0, 0] > 0
+    with pytest.raises(symode.GradientError, match="crosses"):
+        stair.hessian(symode.Loss(terminal=x**2), (0, 1), theta=[0.7])
+    pulse = symode.Model(
+        {x: -k * x * sp.Heaviside(t - 1, 1)}, parameters=[k], time=t, initial={x: 2}
+    )
+    found = pulse.hessian(symode.Loss(terminal=x), (0, 3), theta=[0.7], h_max=0.01)
+    assert found["k", "k"] == pytest.approx(4 * 2 * np.exp(-1.4), rel=1e-4)
+
+
+def test_kinks_of_losses_have_the_derivative_of_their_side():
+    x, k = sp.symbols("x k")
+    model = symode.Model({x: -k * x}, parameters=[k], initial={x: 2})
+    loss = symode.Loss(terminal=sp.Abs(x - 3), observations={0.5: sp.Max(x, 0) ** 2})
+    found = model.hessian(loss, (0, 1), theta=[0.7])
+    expected = -2 * np.exp(-0.7) + 4 * 0.25 * 4 * np.exp(-0.7)
+    assert found["k", "k"] == pytest.approx(expected, rel=1e-6)
+
+
 DATA = Path(__file__).parents[2].parent / "shared" / "data" / "sundials" / "examples.json"
 
 

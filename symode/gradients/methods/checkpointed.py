@@ -225,15 +225,16 @@ class CheckpointedRunner(WatchedRunner):
         self.forward.switch()
         self._own_store()
 
-    def _solve(self, most: int, keep: bool) -> int:
+    def _solve(self, most: int) -> int:
         """Solve on for ``most`` steps, counted from 0; return FULL where they are not the last."""
         from symode.kernels.loop import advance
 
         forward, count = self.forward, self.forward.scratch.count
-        control = forward.control._replace(max_steps=most + int(count[kt.BEFORE]))
+        count[kt.BEFORE] += count[kt.STEPS]
         count[kt.STEPS] = 0
+        control = forward.control._replace(max_steps=most + int(count[kt.BEFORE]))
         while True:
-            store = forward.store if keep else forward.store._replace(keep=False)
+            store = forward.store
             status = forward.driver.run(
                 lambda budget, store=store: advance(  # type: ignore[misc]
                     forward.method, forward.stepper.system, control, store, forward.observations,
@@ -259,13 +260,13 @@ class CheckpointedRunner(WatchedRunner):
         self.units = done = here = 0
         while True:
             self._keep(self.units)
-            status = self._solve(min(self.segment, allowed - done), keep=True)
+            status = self._solve(min(self.segment, allowed - done))
             count = forward.scratch.count
             self.steps = int(count[kt.STEPS])
             done, here, self.units = done + self.steps, here + self.steps, self.units + 1
             if status in (FULL, SWITCH) and done < allowed:
                 if status == SWITCH:
-                    count[kt.STEPS] = here
+                    count[kt.STEPS], count[kt.BEFORE] = here, done - here
                     self._switch()
                     self.starts.add(self.units)
                     here = 0
@@ -274,7 +275,7 @@ class CheckpointedRunner(WatchedRunner):
                 failed = MAX_STEPS if status in (FULL, SWITCH) else status
                 raise failed_forward(task, forward, failed)
             # For the statistics: all steps of this method's segment.
-            count[kt.STEPS] = here
+            count[kt.STEPS], count[kt.BEFORE] = here, done - here
             return
 
     def _keep(self, unit: int) -> None:
@@ -335,19 +336,20 @@ class CheckpointedRunner(WatchedRunner):
             room = self.limit - len(held.units) + 1
             stride = best_split(room, unit - at + 1) if room > 1 else unit - at
             for _ in range(stride):
-                if self._again_over(keep=False) == SWITCH:
+                if self._again_over() == SWITCH:
                     self._switch()
             at += stride
             if room > 1 and at < unit:
                 held.insert(at)
                 self._save(at)
         first = int(self.forward.scratch.count[kt.NEXT_OBS])
-        self._again_over(keep=True)
+        self._again_over()
         return first
 
-    def _again_over(self, keep: bool) -> int:
+    def _again_over(self) -> int:
         """Solve one unit again; return FULL, or SWITCH where its method ends with it."""
-        status = self._solve(self.segment, keep)
+        # Kept although overwritten: an implicit step that is kept evaluates f once more.
+        status = self._solve(self.segment)
         if status not in (FULL, SWITCH):
             raise failed_backward(
                 self.task, self.forward.t, status, "Solving a segment again failed."

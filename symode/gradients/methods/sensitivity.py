@@ -118,16 +118,13 @@ class SensitivityRunner(Runner):
 
     def _start(self, y0: Floats, from_initial: bool) -> Floats:
         """Return the tangents at t0. Shape ``(directions, n)``."""
-        task, states, p = self.task, self.task.equations.n_states, self.forward.system.p
+        task, p = self.task, self.forward.system.p
         start = np.zeros((task.n_directions, task.n))
         places = np.array(task.asked.z0, dtype=np.int64)
         start[task.m + np.arange(places.size), places] = 1.0
         if self.complete:
             return self._consistent(start)
-        self.initial = np.zeros((task.m + 1, task.n))
-        if from_initial:
-            for i, unit in enumerate(np.eye(task.n)[:states]):
-                self.initial[:, i] = self.compiled.call("initial_vjp", task.t0, y0, p, unit)
+        self.initial = self.pullback(y0, from_initial)
         start[: task.m] = self.initial[: task.m]
         if task.mass is not None:
             if task.asked.t0:
@@ -152,6 +149,15 @@ class SensitivityRunner(Runner):
         if apart:
             start[-1] -= point.slope()
         return start
+
+    def pullback(self, y0: Floats, from_initial: bool) -> Floats:
+        """Return ∂z0/∂theta and ∂z0/∂t0, zero where z0 is given. Shape ``(m + 1, n)``."""
+        task, p = self.task, self.forward.system.p
+        result = np.zeros((task.m + 1, task.n))
+        if from_initial:
+            for i, unit in enumerate(np.eye(task.n)[: task.equations.n_states]):
+                result[:, i] = self.compiled.call("initial_vjp", task.t0, y0, p, unit)
+        return result
 
     def tangents(self) -> Floats:
         """Return the tangents at the observations. Shape ``(K, directions, n)``."""

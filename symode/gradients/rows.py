@@ -1,0 +1,349 @@
+"""Rows: the gradients of several losses from one forward pass, forward or row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from symode.codegen.compiled import NativeModel
+from symode.equations.vector_loss import Rows
+from symode.errors import GradientError
+from symode.gradients.choose import choose_rows
+from symode.gradients.methods import (
+    DiscreteAdjoint,
+    ForwardSensitivity,
+    GradientMethod,
+    get_gradient_method,
+)
+from symode.gradients.methods.base import begin, failed_backward, failed_forward
+from symode.gradients.methods.sensitivity import SensitivityRunner
+from symode.gradients.methods.watched import WatchedRunner
+from symode.gradients.task import Kernels, Task
+from symode.kernels import types as kt
+from symode.solvers import native
+from symode.solvers.forward import Forward
+from symode.status import SUCCESS
+from symode.symbolic.derive import Field, derive_dense, derive_scalar
+from symode.symbolic.graph import Builder, Graph
+from symode.symbolic.lift import lift_expressions
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class RowsTask(Task):
+    """Several losses of one trajectory: each running cost has a quadrature of its own.
+
+    As a `Task` it is that of their sum.
+    """
+
+    rows: Rows = None  # type: ignore[assignment]  # always given
+
+    @classmethod
+    def of(cls, task: Task, rows: Rows) -> RowsTask:
+        """Return the task of these rows with span, solver and sizes of another."""
+        return cls(
+            task.equations, rows.loss, task.t0, task.t1, task.options, task.from_initial,
+            task.backend, task.asked, rows=rows,
+        )  # fmt: skip
+
+    @cached_property
+    def field(self) -> Field:
+        """The right-hand side, with the running costs as last states."""
+        expressions = [*self.equations.rhs, *(e for _, e in self.rows.running)]
+        graph = lift_expressions(self.equations, expressions)
+        return Field(graph, len(expressions), self.equations.n_parameters, self.asked.theta)
+
+    def kernels(self, names: Any, augment: Any = ()) -> Kernels:
+        """Return the graphs of a task, and that of all terminal losses."""
+        found = super().kernels(names, augment)
+        if self.rows.terminal:
+            expressions = [e for _, e in self.rows.terminal]
+            graph = lift_expressions(self.equations, expressions)
+            found["terminals"] = ("field", derive_dense(graph, self.n, self.asked.theta))
+        return found
+
+    def terminal_graph(self) -> Graph | None:
+        """Return the sum of terminal losses and quadratures with its derivatives."""
+        if not self.rows.terminal and not self.rows.running:
+            return None
+        graph = lift_expressions(self.equations, [e for _, e in self.rows.terminal])
+        b = Builder(graph)
+        states = self.equations.n_states
+        parts = [*graph.outputs, *(b.input("z", i) for i in range(states, self.n))]
+        return derive_scalar(b.freeze([b.total(parts)]), self.n, self.asked.theta)
+
+    @cached_property
+    def row(self) -> NDArray[np.int64]:
+        """The row of each observation, in the order the solve meets them."""
+        return self.rows.row[self.order]
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What the rows are made of after a forward pass: values, direct derivatives, seeds.
+
+    Shapes: values, dt0, dt1 ``(r,)``; lam ``(r, n)``, at t1; theta ``(r, m)``; seeds ``(K, n)``.
+    """
+
+    values: Floats
+    lam: Floats
+    theta: Floats
+    dt0: Floats
+    dt1: Floats
+    seeds: Floats
+
+
+def evaluate_rows(
+    task: RowsTask, compiled: NativeModel, system: kt.Field, forward: Forward, table: kt.LossTable
+) -> Parts:
+    """Return the parts of all rows; the forward pass is at t1.
+
+    Raises
+    ------
+    GradientError
+        Naming the row that is not finite, or whose derivative is not.
+    """
+    from symode.kernels.observe import observe
+
+    n, m, r, count = task.n, task.m, len(task.rows.names), task.times.size
+    values, dtheta = np.zeros(count), np.zeros((count, m))
+    observe(system, forward.observations, table, forward.scratch, values, dtheta)
+    p, y1 = system.p, forward.scratch.y[:n]
+    parts = Parts(
+        np.zeros(r), np.zeros((r, n)), np.zeros((r, m)), np.zeros(r), np.zeros(r),
+        table.seeds.copy(),
+    )  # fmt: skip
+    np.add.at(parts.values, task.row, values)
+    np.add.at(parts.theta, task.row, dtheta)
+    start = np.arange(count) < table.n_start
+    end = (task.times == task.t1) & ~start
+    np.add.at(parts.dt0, task.row[start], table.times[start])
+    np.add.at(parts.dt1, task.row[end], table.times[end])
+    if task.rows.terminal:
+        found = compiled.call("terminals", task.t1, y1, p).reshape(-1, 2 + n + m)
+        at = np.array([row for row, _ in task.rows.terminal])
+        np.add.at(parts.values, at, found[:, 0])
+        np.add.at(parts.lam, at, found[:, 1 : 1 + n])
+        np.add.at(parts.theta, at, found[:, 1 + n : 1 + n + m])
+        np.add.at(parts.dt1, at, found[:, -1])
+    for i, (row, _) in enumerate(task.rows.running, start=task.equations.n_states):
+        parts.values[row] += y1[i]
+        parts.lam[row, i] += 1.0
+    slope = parts.lam.copy()
+    np.add.at(slope, task.row[end], table.seeds[end])
+    parts.dt1[:] += slope @ compiled.call("rhs", task.t1, y1, p)
+    total = parts.values + parts.lam.sum(axis=1) + parts.theta.sum(axis=1)
+    np.add.at(total, task.row, table.seeds.sum(axis=1))
+    _check(task, total)
+    return parts
+
+
+def _check(task: RowsTask, total: Floats) -> None:
+    if not np.isfinite(total).all():
+        name = task.rows.names[int(np.flatnonzero(~np.isfinite(total))[0])]
+        raise GradientError(
+            f"The loss {name!r} or its derivative is not finite on this trajectory. Look for a "
+            "logarithm, root or division that meets zero or negative values."
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class RawJacobian:
+    """Values and derivatives of the rows; z0 as a whole, or NaN where it was not asked for."""
+
+    values: Floats
+    theta: Floats
+    z0: Floats
+    t0: Floats
+    t1: Floats
+    stats: Mapping[str, object]
+
+
+class ForwardRows:
+    """All rows from one forward pass with a tangent for each direction."""
+
+    def __init__(self, task: RowsTask) -> None:
+        self.task = task
+        self.runner = SensitivityRunner(task)
+
+    def __call__(self, theta: Floats, z0: Floats | None) -> RawJacobian:
+        """Return the Jacobian, see `RowsMethod`."""
+        task, runner = self.task, self.runner
+        m, states, start = task.m, task.equations.n_states, runner.table.n_start
+        y0 = runner.solve(theta, z0)
+        forward = runner.forward
+        parts = evaluate_rows(task, runner.compiled, runner.system, forward, runner.table)
+        total = parts.lam @ forward.scratch.y[task.n :].reshape(-1, task.n).T
+        along = np.einsum("kqn,kn->kq", runner.tangents(), parts.seeds)
+        np.add.at(total, task.row[start:], along[start:])
+        at_start = np.zeros((parts.values.size, task.n))
+        np.add.at(at_start, task.row[:start], parts.seeds[:start])
+        places, stop = list(task.asked.z0), m + len(task.asked.z0)
+        initial = runner.pullback(y0, z0 is None)
+        dtheta, dt0 = parts.theta + total[:, :m], parts.dt0.copy()
+        dz0 = np.full((parts.values.size, states), np.nan)
+        dz0[:, places] = total[:, m:stop] + at_start[:, places]
+        if runner.complete:
+            later = np.zeros_like(at_start)
+            later[:, places] = total[:, m:stop]
+            for i, (row, _) in enumerate(task.rows.running, start=states):
+                later[row, i] = 1.0
+            dt0 -= later @ runner.compiled.call("rhs", task.t0, y0, runner.system.p)
+            at_start += later
+        elif task.asked.t0:
+            dt0 += total[:, -1]
+        else:
+            dt0[:] = np.nan
+        through = at_start @ initial.T
+        dtheta += through[:, :m]
+        dt0 += through[:, m]
+        _check(task, dtheta.sum(axis=1) + total.sum(axis=1))
+        stats = {"method": "forward", "forward": forward.stats}
+        return RawJacobian(parts.values, dtheta, dz0, dt0, parts.dt1, stats)
+
+
+class AdjointRows(WatchedRunner):
+    """Row by row: the transpose of one forward pass's steps, for each row of losses."""
+
+    kernels = ("vjp",)
+    derivative = "second"
+    switches = True
+    found: RawJacobian
+
+    def __call__(self, theta: Floats, z0: Floats | None) -> RawJacobian:  # type: ignore[override]
+        """Return the Jacobian, see `RowsMethod`."""
+        self.compute(theta, z0)
+        result: RawJacobian = self._last.found
+        return result
+
+    def _run(self, theta: Floats, z0: Floats | None) -> Floats:
+        task, forward = self.task, self.forward
+        assert isinstance(task, RowsTask)
+        start = begin(task, forward, self.compiled, theta, z0)
+        self.z0[:] = start
+        tangents = np.zeros(forward.scratch.y.size - task.n)
+        forward.reset(np.concatenate([start, tangents]), task.t0, task.t1)
+        if self.watched:
+            self._start_tangents(theta, z0)
+        status = forward.run()
+        if status != SUCCESS:
+            raise failed_forward(task, forward, status)
+        peak = forward.scratch.peak[: task.n_watched].copy()
+        field = native.field_of(self.system)
+        parts = evaluate_rows(task, self.compiled, field, forward, self.table)
+        forward.end()
+        r, states = parts.values.size, task.equations.n_states
+        dz0, dt0 = np.empty((r, states)), np.empty(r)
+        for i in range(r):
+            self._pull_back(task, parts, i, z0 is None)
+            parts.theta[i] = self.gradient.theta
+            dz0[i], dt0[i] = self.gradient.lam[:states], self.gradient.scalars[kt.DT0]
+        _check(task, parts.theta.sum(axis=1) + dz0.sum(axis=1))
+        stats = {"method": "discrete", "forward": forward.stats, "backward_passes": r}
+        self.found = RawJacobian(parts.values, parts.theta, dz0, dt0, parts.dt1, stats)
+        return peak
+
+    def _pull_back(self, task: RowsTask, parts: Parts, i: int, from_initial: bool) -> None:
+        """Carry the adjoint of one row back over all steps."""
+        from symode.kernels.gradient import close_gradient
+        from symode.kernels.transpose import transpose_steps
+
+        forward, table, gradient = self.forward, self.table, self.gradient
+        mine = task.row == i
+        table.seeds[:] = np.where(mine[:, None], parts.seeds, 0.0)
+        gradient.lam[:], gradient.theta[:] = parts.lam[i], parts.theta[i]
+        gradient.scalars[:] = 0.0
+        gradient.scalars[kt.DT0] = parts.dt0[i]
+        # Above the last observation of a row without terminal loss its adjoint is zero.
+        last = task.times.size
+        if not parts.lam[i].any():
+            last = int(np.max(np.flatnonzero(mine), initial=-1)) + 1
+        for segment in reversed(forward.segments):
+            if segment.first >= last and not parts.lam[i].any():
+                continue
+            stepper = segment.stepper
+            count, bar = stepper.scratch.count, stepper.scratch.k
+            count[kt.LEFT] = segment.steps
+            count[kt.FIRST_OBS], count[kt.NEXT_OBS] = segment.first, min(segment.stop, last)
+            if last < segment.stop:
+                count[kt.LEFT] = forward.observations.step[last - 1] + 1
+            bar[stepper.method.n_dense] = 0.0
+            status = forward.driver.run(
+                lambda budget, s=segment: transpose_steps(  # type: ignore[misc]
+                    s.method, s.stepper.system, s.store, forward.observations, table,
+                    s.stepper.scratch, gradient, budget,
+                )
+            )  # fmt: skip
+            if status != SUCCESS:
+                raise failed_backward(task, segment.t1, status, "Tighten the tolerances.")
+        close_gradient(
+            self.system, table, task.t0, self.z0, forward.scratch, gradient, from_initial
+        )
+
+    def stats(self) -> dict[str, object]:
+        """Return what the last call cost."""
+        return dict(self._last.found.stats)
+
+
+class SeparateRows:
+    """Each row by itself, with a forward pass of its own: for every other method."""
+
+    def __init__(self, task: RowsTask, method: GradientMethod) -> None:
+        self.method = method
+        self.runners = [method.prepare(self._alone(task, i)) for i in range(len(task.rows.names))]
+
+    @staticmethod
+    def _alone(task: RowsTask, i: int) -> Task:
+        return Task(
+            task.equations, task.rows.loss_of(i), task.t0, task.t1, task.options,
+            task.from_initial, task.backend, task.asked,
+        )  # fmt: skip
+
+    def __call__(self, theta: Floats, z0: Floats | None) -> RawJacobian:
+        """Return the Jacobian, see `RowsMethod`."""
+        found = [runner(theta, z0) for runner in self.runners]
+        return RawJacobian(
+            np.array([o.value for o in found]),
+            np.array([o.theta for o in found]),
+            np.array([o.z0 for o in found]),
+            np.array([o.t0 for o in found]),
+            np.array([o.t1 for o in found]),
+            {"method": self.method.name, "forward_passes": len(found), **found[-1].stats},
+        )
+
+
+class RowsMethod(Protocol):
+    """All rows of one task; called often, by one thread at a time."""
+
+    def __call__(self, theta: Floats, z0: Floats | None) -> RawJacobian:
+        """Return values and derivatives of the rows; z0 is None for the model's own.
+
+        Raises
+        ------
+        SolverError, GradientError
+            When a pass fails or a number is not finite.
+        """
+        ...
+
+
+def prepare_rows(task: RowsTask, method: str | GradientMethod) -> tuple[RowsMethod, str]:
+    """Return what computes the rows, and why it was chosen.
+
+    ``"auto"`` takes the cheaper of one forward pass with a tangent for each direction, and of one
+    backward pass for each row over the steps of one forward pass.
+    """
+    reason = "chosen by the caller"
+    if isinstance(method, str) and method.lower() == "auto":
+        method, reason = choose_rows(task, len(task.rows.names))
+    chosen = get_gradient_method(method)
+    if isinstance(chosen, ForwardSensitivity):
+        return ForwardRows(task), reason
+    if isinstance(chosen, DiscreteAdjoint):
+        return AdjointRows(task), reason
+    return SeparateRows(task, chosen), reason
