@@ -15,6 +15,7 @@ from symode.kernels.types import (
     RATE,
     Collocation,
     Control,
+    Dirk,
     Erk,
     Floats,
     Method,
@@ -58,7 +59,15 @@ def _filtered(method: Collocation, k: Floats, row: int, i: int) -> float:
     return float(k[method.n_stages, i])
 
 
-@by_type(0, {Erk: _weighted_stages, Rosenbrock: _few_stages, Collocation: _filtered})
+@by_type(
+    0,
+    {
+        Erk: _weighted_stages,
+        Rosenbrock: _few_stages,
+        Dirk: _weighted_stages,
+        Collocation: _filtered,
+    },
+)
 def local_error(method: Method, k: Floats, row: int, i: int) -> float:
     """Return one component of an error estimate, in units of the stages' scale."""
     raise NotImplementedError
@@ -136,7 +145,15 @@ def _beta_rosenbrock(method: Method) -> float:
     return 0.0
 
 
-@by_type(0, {Erk: _beta_erk, Rosenbrock: _beta_rosenbrock, Collocation: _beta_rosenbrock})
+@by_type(
+    0,
+    {
+        Erk: _beta_erk,
+        Rosenbrock: _beta_rosenbrock,
+        Collocation: _beta_rosenbrock,
+        Dirk: _beta_rosenbrock,
+    },
+)
 def memory_of_control(method: Method) -> float:
     """Return the exponent of the previous error; implicit methods, less smooth, keep none."""
     raise NotImplementedError
@@ -177,7 +194,15 @@ def _next_predictive(method: Collocation, error: float, scratch: Scratch) -> flo
     return factor
 
 
-@by_type(0, {Erk: _next_by_error, Rosenbrock: _next_by_error, Collocation: _next_predictive})
+@by_type(
+    0,
+    {
+        Erk: _next_by_error,
+        Rosenbrock: _next_by_error,
+        Collocation: _next_predictive,
+        Dirk: _next_by_error,
+    },
+)
 def next_factor(method: Method, error: float, scratch: Scratch) -> float:
     """Return the factor of the next step size after an accepted step."""
     raise NotImplementedError

@@ -7,6 +7,7 @@ from symode.kernels.types import (
     CURSOR,
     Adjoint,
     Collocation,
+    Dirk,
     Erk,
     Floats,
     Method,
@@ -23,7 +24,15 @@ def _scale_rosenbrock(method: Method, h: float) -> float:
     return 1.0
 
 
-@by_type(0, {Erk: _scale_erk, Rosenbrock: _scale_rosenbrock, Collocation: _scale_rosenbrock})
+@by_type(
+    0,
+    {
+        Erk: _scale_erk,
+        Rosenbrock: _scale_rosenbrock,
+        Collocation: _scale_rosenbrock,
+        Dirk: _scale_erk,
+    },
+)
 def stage_scale(method: Method, h: float) -> float:
     """Return the factor of the stages: h for slopes, 1 for increments."""
     raise NotImplementedError

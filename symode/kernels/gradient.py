@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from symode.kernels.adjoint_collocation import adjoint_collocation
+from symode.kernels.adjoint_dirk import adjoint_dirk
 from symode.kernels.adjoint_erk import adjoint_erk
 from symode.kernels.adjoint_rosenbrock import adjoint_rosenbrock
 from symode.kernels.call import call_field
@@ -37,6 +38,7 @@ from symode.kernels.types import (
     T_END,
     Collocation,
     Control,
+    Dirk,
     Erk,
     Floats,
     Gradient,
@@ -88,7 +90,15 @@ def begin(
     scratch.clock[GROUP] = 0.0
 
 
-@by_type(0, {Erk: adjoint_erk, Rosenbrock: adjoint_rosenbrock, Collocation: adjoint_collocation})
+@by_type(
+    0,
+    {
+        Erk: adjoint_erk,
+        Rosenbrock: adjoint_rosenbrock,
+        Collocation: adjoint_collocation,
+        Dirk: adjoint_dirk,
+    },
+)
 def adjoint_steps(
     method: Method,
     system: System,

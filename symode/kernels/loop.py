@@ -11,6 +11,7 @@ import math
 from symode.kernels.collocation import step_collocation
 from symode.kernels.control import error_norm, first_step, group_size, next_factor, rough_step
 from symode.kernels.dense import interpolant_weights
+from symode.kernels.dirk import step_dirk
 from symode.kernels.erk import complete_stages, step_erk
 from symode.kernels.jit import by_type, inline, kernel
 from symode.kernels.rhs import evaluate
@@ -32,6 +33,7 @@ from symode.kernels.types import (
     T_END,
     Collocation,
     Control,
+    Dirk,
     Erk,
     H,
     Method,
@@ -81,7 +83,10 @@ def _take_rosenbrock(
     return SUCCESS if step_rosenbrock(method, system, t, h, scratch) else SINGULAR
 
 
-@by_type(0, {Erk: _take_erk, Rosenbrock: _take_rosenbrock, Collocation: step_collocation})
+@by_type(
+    0,
+    {Erk: _take_erk, Rosenbrock: _take_rosenbrock, Collocation: step_collocation, Dirk: step_dirk},
+)
 def take_step(
     method: Method, system: System, control: Control, t: float, h: float, scratch: Scratch
 ) -> int:
@@ -92,13 +97,19 @@ def take_step(
     raise NotImplementedError
 
 
-def _complete_none(
-    method: Rosenbrock, system: System, t: float, h: float, scratch: Scratch
-) -> None:
+def _complete_none(method: Method, system: System, t: float, h: float, scratch: Scratch) -> None:
     pass
 
 
-@by_type(0, {Erk: complete_stages, Rosenbrock: _complete_none, Collocation: _complete_none})
+@by_type(
+    0,
+    {
+        Erk: complete_stages,
+        Rosenbrock: _complete_none,
+        Collocation: _complete_none,
+        Dirk: _complete_none,
+    },
+)
 def complete_step(method: Method, system: System, t: float, h: float, scratch: Scratch) -> None:
     """Make the stages that only the interpolant needs."""
     raise NotImplementedError

@@ -59,7 +59,8 @@ H_PAST: Final = 8  # and of the accepted step before this one; 0 where there is 
 H_FACTORED: Final = 9  # step size of the current factors
 ETA: Final = 10  # rate / (1 - rate) of the last Newton iteration
 RATE: Final = 11  # its slowest convergence
-N_CLOCK: Final = 12
+T_JAC: Final = 12  # dirk: time of the Jacobian in scratch.jac
+N_CLOCK: Final = 13
 
 #: How far the gradient of a member is, in `Scratch.count[PHASE]`.
 FORWARD: Final = 1
@@ -98,7 +99,9 @@ JACOBIAN_OF: Final = 27  # one more than the number of steps where J was evaluat
 PIVOTED_MODES: Final = 28  # bits of the complex pairs whose factors are pivoted
 NEWTON: Final = 29  # iterations of the last step
 SLOPE_OF: Final = 30  # one more than the number of steps where f was evaluated
-N_COUNT: Final = 31
+JAC_READY: Final = 31  # dirk: whether scratch.jac holds the Jacobian of some earlier point
+SLOW: Final = 32  # dirk: whether the iteration asks for a new Jacobian
+N_COUNT: Final = 33
 
 
 class Erk(NamedTuple):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from symode.codegen.compiled import NativeModel
 from symode.kernels import types as kt
 from symode.solvers.collocation import CollocationTableau
+from symode.solvers.dirk_tableau import DirkTableau, stage_guess
 from symode.solvers.methods import Tableau
 from symode.solvers.options import SolverOptions
 from symode.solvers.tableau import RosenbrockTableau
@@ -41,6 +42,20 @@ BLOCK = 1500
 @lru_cache(maxsize=32)
 def native_method(tableau: Tableau) -> kt.Method:
     """Return the coefficients as kernels take them: writable copies, one type for all methods."""
+    if isinstance(tableau, DirkTableau):
+        return kt.Dirk(
+            order=tableau.embedded_order + 1,
+            n_stages=tableau.n_stages,
+            n_dense=tableau.n_stages,
+            fsal=True,
+            a=tableau.a.copy(),
+            b=tableau.b.copy(),
+            c=tableau.c.copy(),
+            e=np.atleast_2d(tableau.e).copy(),
+            dense=tableau.dense.copy(),
+            gamma=tableau.gamma,
+            guess=stage_guess(tableau.a),
+        )
     if isinstance(tableau, RosenbrockTableau):
         stages = tableau.a.shape[0]
         return kt.Rosenbrock(

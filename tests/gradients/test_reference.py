@@ -13,6 +13,8 @@ pytestmark = needs_entries
 CALM = [e for e in ENTRIES.values() if not e.is_stiff]
 STIFF = [e for e in ENTRIES.values() if e.is_stiff]
 
+STIFF_SOLVERS = ("rodas5p", "esdirk54")
+
 every_method = pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
 name_of = lambda entry: entry.name  # noqa: E731
 
@@ -35,17 +37,18 @@ def check(entry: Entry, method, solver: str) -> None:
     assert entry.error(found) <= 1e-6
 
 
-@pytest.mark.parametrize("solver", ["auto", "tsit5", "dop853", "rodas5p"])
+@pytest.mark.parametrize("solver", ["auto", "tsit5", "dop853", *STIFF_SOLVERS])
 @pytest.mark.parametrize("entry", CALM, ids=name_of)
 @every_method
 def test_gradient_to_six_digits_at_rtol_1e_8(method, entry, solver):
     check(entry, method, solver)
 
 
+@pytest.mark.parametrize("solver", STIFF_SOLVERS)
 @pytest.mark.parametrize("entry", STIFF, ids=name_of)
 @every_method
-def test_gradient_of_stiff_problems_to_six_digits(method, entry):
-    check(entry, method, "rodas5p")
+def test_gradient_of_stiff_problems_to_six_digits(method, entry, solver):
+    check(entry, method, solver)
 
 
 @pytest.mark.parametrize("name", ["van_der_pol_mu5", "lorenz_t2"])

@@ -12,6 +12,7 @@ from scipy import integrate
 
 from symode.errors import OptionError, TableauError
 from symode.solvers.collocation import CollocationTableau
+from symode.solvers.dirk_tableau import DirkTableau
 from symode.solvers.methods import METHODS, get_method
 from symode.solvers.tableau import ExplicitTableau, nested_dense
 from symode.solvers.trees import rooted_trees, stage_weights
@@ -82,11 +83,29 @@ def collocation_stages(method, f, dfdz, t, z, h):
     return stages, np.eye(s + 1)[s - 1], np.append(method.e, 1.0)
 
 
+def dirk_stages(method, f, dfdz, t, z, h, slope=None):
+    k = np.zeros((method.n_stages, len(z)))
+    k[0] = f(t, z) if slope is None else slope
+    matrix = np.eye(len(z))
+    for i in range(1, method.n_stages):
+        at, psi = t + method.c[i] * h, z + h * method.a[i, :i] @ k[:i]
+        k[i] = k[i - 1]
+        for _ in range(20):
+            inner = psi + h * method.gamma * k[i]
+            move = np.linalg.solve(matrix - h * method.gamma * dfdz(at, inner), f(at, inner) - k[i])
+            k[i] += move
+            if np.abs(move).max() <= 1e-14 * np.abs(k[i]).max():
+                break
+    return h * k, method.b, method.e
+
+
 def stages_of(method, t, z, h):
     if isinstance(method, CollocationTableau):
         return collocation_stages(method, f, dfdz, t, z, h)
     if isinstance(method, ExplicitTableau):
         return explicit_stages(method, f, t, z, h)
+    if isinstance(method, DirkTableau):
+        return dirk_stages(method, f, dfdz, t, z, h)
     return rosenbrock_stages(method, f, dfdz, dfdt, t, z, h)
 
 

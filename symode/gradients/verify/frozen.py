@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from symode.codegen.compiled import NativeModel
 from symode.gradients.methods import ForwardSensitivity, GradientMethod
 from symode.gradients.methods.base import begin, failed_forward, make_forward
+from symode.gradients.methods.discrete import DiscreteRunner
 from symode.gradients.methods.sensitivity import SensitivityRunner
 from symode.gradients.task import Task
 from symode.kernels import types as kt
@@ -59,6 +60,23 @@ def base_solve(task: Task, method: GradientMethod, theta: Floats, z0: Floats | N
     if status != SUCCESS:
         raise failed_forward(task, forward, status)
     return forward
+
+
+def solve_fully(runner: DiscreteRunner) -> None:
+    """Let a runner take the steps of its last run again, implicit stages solved to rounding.
+
+    An iteration stops at a share of the tolerance; its transpose is that of exact stages.
+    """
+    forward = runner.forward
+    steps = int(forward.scratch.count[kt.STORED])
+    store = forward.store
+    forward.store = store._replace(
+        t=store.t[: steps + 1].copy(),
+        h=store.h[:steps].copy(),
+        z=store.z[: steps + 1].copy(),
+        k=store.k[:steps].copy(),
+    )
+    forward.control = forward.control._replace(replay=True)
 
 
 class FrozenLoss:

@@ -101,8 +101,8 @@ class PreciseLoss:
 
     def _use(self, step: int) -> None:
         self.method: Any = self.methods[step]
-        self.implicit = isinstance(self.method, kt.Rosenbrock)
         self.collocation = isinstance(self.method, kt.Collocation)
+        self.in_slopes = not isinstance(self.method, kt.Rosenbrock | kt.Collocation)
 
     def derivative(self, theta: Floats, z0: Floats | None, direction: Floats) -> float:
         """Return dJ along a direction in (theta, z0), to a third of the digits or more."""
@@ -162,18 +162,34 @@ class PreciseLoss:
                 self.method, t, h, z, self.mp,
             )  # fmt: skip
             return stages, _combine(z, [1], stages[-1:])
-        if self.implicit:
+        if isinstance(self.method, kt.Rosenbrock):
             solve = self._matrix(t, h, z, theta)
         for i in range(self.method.n_dense):
-            if self.implicit:
-                inner = _combine(z, self.method.a[i, :i], stages)
-                f = self._f(t + self.method.c[i] * h, inner, theta)
+            at, scale = t + self.method.c[i] * h, h if self.in_slopes else 1
+            inner = _combine(z, scale * self.method.a[i, :i], stages)
+            if isinstance(self.method, kt.Rosenbrock):
+                f = self._f(at, inner, theta)
                 stages.append(solve(i, _combine(f, self.method.coupling[i, :i] / h, stages)))
+            elif isinstance(self.method, kt.Dirk) and i > 0:
+                guess = _combine(z, h * self.method.guess[i, :i], stages)
+                stages.append(self._implicit_slope(at, h, inner, guess, theta))
             else:
-                inner = _combine(z, h * self.method.a[i, :i], stages)
-                stages.append(self._f(t + self.method.c[i] * h, inner, theta))
-        scale = 1 if self.implicit else h
-        return stages, _combine(z, scale * self.method.b, stages)
+                stages.append(self._f(at, inner, theta))
+        return stages, _combine(z, (h if self.in_slopes else 1) * self.method.b, stages)
+
+    def _implicit_slope(self, t: Any, h: Any, psi: Numbers, z: Numbers, theta: Any) -> Numbers:
+        r"""Return k with :math:`k = f(t, Z),\; Z = \psi + h\gamma k`, by Newton's method from z."""
+        mp, gamma = self.mp, h * self.method.gamma
+        close = mp.mpf(10) ** (-mp.dps // 2 - 5)
+        for _ in range(50):
+            f = self._f(t, z, theta)
+            right = [b - (a - c) / gamma for a, b, c in zip(z, f, psi, strict=True)]
+            move = list(self._inverse(t, gamma, z, theta)[0] * mp.matrix(right))
+            z = [a + d for a, d in zip(z, move, strict=True)]
+            # Half the digits: the iterate after it, just made, has them all.
+            if all(abs(d) <= close * max(abs(a), close) for a, d in zip(z, move, strict=True)):
+                break
+        return [(a - c) / gamma for a, c in zip(z, psi, strict=True)]
 
     def _f(self, t: Any, z: Numbers, theta: Any) -> Numbers:
         return self._evaluate(self.task.field.graph, t, z, theta)
@@ -188,12 +204,8 @@ class PreciseLoss:
 
     def _matrix(self, t: Any, h: Any, z: Numbers, theta: Any) -> Any:
         r"""Return the function that solves :math:`(I/(h\gamma) - J)\,U = r + h d_i f_t` for U."""
-        mp, n, jacobian = self.mp, self.task.n, self.task.field.jacobian
-        values = self._evaluate(jacobian.graph, t, z, theta)
-        matrix = mp.eye(n) / (h * self.method.gamma)
-        for i, j, value in zip(jacobian.rows, jacobian.cols, values, strict=False):
-            matrix[i, j] -= value
-        inverse, ft = mp.inverse(matrix), values[len(jacobian.rows) :]
+        mp = self.mp
+        inverse, ft = self._inverse(t, h * self.method.gamma, z, theta)
 
         def solve(i: int, r: Numbers) -> Numbers:
             w = h * self.method.d[i]
@@ -201,10 +213,19 @@ class PreciseLoss:
 
         return solve
 
+    def _inverse(self, t: Any, step: Any, z: Numbers, theta: Any) -> tuple[Any, Numbers]:
+        """Return the inverse of I / step - J, and f_t."""
+        mp, jacobian = self.mp, self.task.field.jacobian
+        values = self._evaluate(jacobian.graph, t, z, theta)
+        matrix = mp.eye(self.task.n) / step
+        for i, j, value in zip(jacobian.rows, jacobian.cols, values, strict=False):
+            matrix[i, j] -= value
+        return mp.inverse(matrix), values[len(jacobian.rows) :]
+
     def _inside(self, h: Any, z: Numbers, stages: list[Numbers], s: Any) -> Numbers:
         """Return the interpolant at the fraction s of the step."""
         powers = np.array([s ** (j + 1) for j in range(self.method.dense.shape[1])], dtype=object)
-        scale = 1 if self.implicit or self.collocation else h
+        scale = h if self.in_slopes else 1
         return _combine(z, scale * (self.method.dense @ powers), stages)
 
 

@@ -8,10 +8,11 @@ from importlib import import_module
 
 from symode.errors import OptionError
 from symode.solvers.collocation import CollocationTableau
+from symode.solvers.dirk_tableau import DirkTableau
 from symode.solvers.tableau import ExplicitTableau, RosenbrockTableau
 
 #: What a method's file may hold; `implicit` tells those that serve stiff models.
-Tableau = ExplicitTableau | RosenbrockTableau | CollocationTableau
+Tableau = ExplicitTableau | RosenbrockTableau | DirkTableau | CollocationTableau
 
 METHODS: tuple[str, ...] = (
     "bosh3",
@@ -20,6 +21,8 @@ METHODS: tuple[str, ...] = (
     "vern7",
     "dop853",
     "rodas5p",
+    "esdirk43",
+    "esdirk54",
     "radau5",
     "radau9",
     "radau13",
