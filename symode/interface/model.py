@@ -254,7 +254,9 @@ class Model(Derivatives):
         **options
             ``solver``: "auto", "bosh3", "dopri5", "tsit5", "vern7", "dop853", or "rodas5p" for
             stiff models; ``rtol`` (1e-8), ``atol`` (1e-10; a number, or one for each state),
-            ``max_steps`` (100,000), ``h_max`` (no limit), ``backend`` ("llvm" or "numba").
+            ``max_steps`` (100,000), ``h_max`` (no limit), ``backend`` ("llvm" or "numba"),
+            ``consistent`` ("find", or "check" to refuse initial values that miss the algebraic
+            equations).
 
         Raises
         ------
@@ -319,7 +321,7 @@ class Model(Derivatives):
             scaled norm of the gradient; the estimate is in ``stats``.
         **options
             ``rtol`` (1e-8), ``atol`` (1e-10), ``max_steps`` (100,000), ``h_max`` (no limit),
-            ``backend`` ("llvm" or "numba").
+            ``backend`` ("llvm" or "numba"), ``consistent`` ("find" or "check").
 
         Raises
         ------
