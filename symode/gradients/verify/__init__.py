@@ -25,6 +25,7 @@ from symode.gradients.verify.agreement import check_methods, check_tolerances
 from symode.gradients.verify.causes import likely_causes
 from symode.gradients.verify.claims import check_claim, read_claim
 from symode.gradients.verify.closed_form import check_closed_form
+from symode.gradients.verify.complex_step import check_complex_step
 from symode.gradients.verify.derivation import Derivation
 from symode.gradients.verify.dot_product import check_dot_product
 from symode.gradients.verify.ends import check_ends
@@ -33,6 +34,7 @@ from symode.gradients.verify.precise import check_precise
 from symode.gradients.verify.proof import check_proof
 from symode.gradients.verify.reference import check_reference
 from symode.gradients.verify.report import Check, Entry, Report
+from symode.gradients.verify.second_order import check_second_order
 from symode.gradients.verify.stability import check_stability
 from symode.gradients.verify.subject import Subject
 from symode.gradients.verify.taylor import check_taylor
@@ -48,8 +50,10 @@ CHECKS: Final[dict[str, Callable[[Subject], Check]]] = {
     "reference": check_reference,
     "tolerances": check_tolerances,
     "taylor": check_taylor,
+    "second order": check_second_order,
     "ends": check_ends,
     "dot product": check_dot_product,
+    "complex step": check_complex_step,
     "methods": check_methods,
     "stability": check_stability,
     "precise": check_precise,
@@ -99,12 +103,14 @@ def verify(
     - *tolerances*: two runs with tolerances 100 times apart, on different meshes.
     - *taylor*: the remainder :math:`|J(x + \varepsilon d) - J(x) - \varepsilon g \cdot d|` along
       random directions falls with slope 2 while the solver's accepted steps are replayed.
+    - *second order*: with the Hessian the remainder falls with slope 3.
     - *ends*: :math:`dJ/dt_0, dJ/dt_1, dJ/dt_i` against differences on steps that follow the ends.
     - *dot product*: the discrete adjoint is the transpose of the tangents of the same steps.
+    - *complex step*: the same steps in complex numbers, no derivative of f used.
     - *methods*: every other method that runs finds the same gradient.
     - *stability*: how far errors grow, forwards and backwards, and which methods that rules out.
 
-    Closed form, reference and tolerances bear on accuracy. Taylor, ends, dot product and methods
+    Closed form, reference and tolerances bear on accuracy. The tests of consistency
     show that the code differentiates what it computes; they do not see truncation errors.
 
     Parameters

@@ -149,17 +149,19 @@ def _remainder(
     clear = left > 20.0 * noise
     if gap <= 0.1 * size:
         clear &= left > 5.0 * LADDER * gap
-    slope, span = _order(left, clear)
+    slope, span = order_of(left, clear)
     hidden = true.error > VAGUE * size and gap <= SAFETY * true.error <= HIDDEN * noise
     shown = np.isfinite(left) & (left > 0.0)
     curve = Curve("", tuple(LADDER[shown].tolist()), tuple(left[shown].tolist()))
     return Remainder(gap / size, true.error / size, slope, span, hidden, curve)
 
 
-def _order(left: Floats, clear: NDArray[np.bool_]) -> tuple[float, tuple[float, float]]:
-    """Return the observed order and its rungs: the longest run of order two, if there is one.
+def order_of(
+    left: Floats, clear: NDArray[np.bool_], expected: float = 2.0
+) -> tuple[float, tuple[float, float]]:
+    """Return the observed order and its rungs: the longest run of the expected one, if any.
 
-    Terms of higher order rule the first rungs, and where they cancel the second order, one rung in
+    Terms of higher order rule the first rungs, and where they cancel the expected order, a rung in
     between may show anything; so the verdict rests on the error of g, and the slope shows it.
     """
     good = np.flatnonzero(clear[:-1] & clear[1:])
@@ -169,7 +171,7 @@ def _order(left: Floats, clear: NDArray[np.bool_]) -> tuple[float, tuple[float, 
         orders = np.log10(left[:-1] / left[1:])[good]
     runs: list[list[int]] = [[]]
     for k, rung in enumerate(good):
-        quadratic = abs(orders[k] - 2.0) <= 0.2
+        quadratic = abs(orders[k] - expected) <= 0.2
         if quadratic and runs[-1] and good[runs[-1][-1]] == rung - 1:
             runs[-1].append(k)
         elif quadratic:
