@@ -235,8 +235,8 @@ def page(verdicts: dict[Cell, Verdict]) -> str:
         "Each goes before three judges: the exact derivative by Taylor series in arbitrary "
         "precision, remainders of second order on frozen steps (for times: differences), and "
         f"another method. A cell shows the fewest correct digits over losses and problems at "
-        f"`rtol={RTOL:g}`; ✗ is a failed judge. Superscripts number the refusals below: there, some "
-        "of the combinations are refused with a reason, and the digits are those of the others.",
+        f"`rtol={RTOL:g}`; ✗ is a failed judge. Superscripts number the refusals below: there, "
+        "some combinations are refused with a reason, and the digits are those of the others.",
         "",
         f"| method | solver | {' | '.join(f'`{w}`' for w in WRT)} |",
         f"|---|---|{'---|' * len(WRT)}",
