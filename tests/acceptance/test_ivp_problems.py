@@ -35,8 +35,8 @@ def solve(name: str, solver: str, rtol: float):
 @pytest.mark.parametrize("name", names())
 @pytest.mark.parametrize("solver", STIFF)
 def test_error_is_within_a_hundred_tolerances(solver, name, rtol):
-    if (solver, name, rtol) == ("esdirk43", "ring_modulator", 1e-10):
-        pytest.skip("a million steps of order 4")
+    if name == "ring_modulator" and rtol == 1e-10 and solver in ("esdirk43", "radau5"):
+        pytest.skip("one or two million steps under an error estimate of order 3")
     p, solution = solve(name, solver, rtol)
     assert p.error(solution.z[-1]) <= max(MULTIPLES.get((name, solver), 100) * rtol, p.floor)
 
