@@ -48,6 +48,7 @@ from symode.status import (
     BLOW_UP,
     FULL,
     MAX_STEPS,
+    NO_CONVERGENCE,
     NONFINITE,
     PAUSED,
     SINGULAR,
@@ -281,7 +282,10 @@ def advance(
         if not control.replay and not (abs(h) > 4e-16 * max(abs(t), abs(end) * 1e-300)):
             # Observation times may be one rounding apart; a first try crosses such a gap.
             if count[JUST_REJECTED] or count[CAUSE] or abs(remaining) > 1e-14 * abs(t):
-                cause = count[CAUSE] if count[CAUSE] != SUCCESS else STEP_TOO_SMALL
+                # Where f is smooth, an iteration converges at some step size.
+                cause = count[CAUSE]
+                if cause in (SUCCESS, NO_CONVERGENCE):
+                    cause = STEP_TOO_SMALL
                 return failure(system, scratch, cause)
             h, last = remaining, True
         status = take_step(method, system, control, t, h, scratch)
