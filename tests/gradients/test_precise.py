@@ -45,7 +45,8 @@ def test_value_and_adjoint_agree_with_40_digits_through_z0_of_theta(solver):
 @pytest.mark.parametrize(
     ("name", "solver"),
     [("lotka_volterra", "tsit5"), ("lotka_volterra_10_times", "dop853"),
-     ("robertson_t40", "rodas5p"), ("robertson_integral_t40", "rodas5p")],
+     ("robertson_t40", "rodas5p"), ("robertson_integral_t40", "rodas5p"),
+     ("robertson_t40", "radau9")],
 )  # fmt: skip
 def test_reference_problems_agree_with_40_digits(name, solver):
     entry = ENTRIES[name]

@@ -13,7 +13,7 @@ pytestmark = needs_entries
 CALM = [e for e in ENTRIES.values() if not e.is_stiff]
 STIFF = [e for e in ENTRIES.values() if e.is_stiff]
 
-STIFF_SOLVERS = ("rodas5p", "esdirk54")
+STIFF_SOLVERS = ("rodas5p", "esdirk54", "radau5", "radau13")
 
 every_method = pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
 name_of = lambda entry: entry.name  # noqa: E731

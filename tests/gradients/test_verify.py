@@ -35,7 +35,7 @@ def verify(**options) -> "symode.gradients.verify.Report":
     return symode.verify(MODEL, LOSS, SPAN, THETA, **{"checks": JUDGES, **options})
 
 
-@pytest.mark.parametrize("solver", ["tsit5", "vern7", "rodas5p"])
+@pytest.mark.parametrize("solver", ["tsit5", "vern7", "rodas5p", "radau9"])
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
 def test_right_gradients_pass(method, solver):
     report = verify(method=method, solver=solver)
