@@ -142,6 +142,39 @@ def small(m: int) -> tuple[Task, np.ndarray, np.ndarray]:
     return task, np.array([1.7, 0.2]), np.array([1.0, 0.3])
 
 
+def calibrate(turns: int) -> None:
+    """Print the constants of `symode.gradients.choose`, by least squares over 1 to 4 directions.
+
+    What a call costs besides its steps is taken off first.
+    """
+    from symode.gradients.choose import CALL
+    from symode.gradients.task import Asked
+
+    found: dict[bool, list[tuple[int, float, float]]] = {False: [], True: []}
+    for name in ("network_20", "brusselator_40", "hires"):
+        whole, theta, z0 = task_of(name, 1e-6)
+        for q in (1, 2, 4):
+            task = Task(
+                whole.equations, whole.loss, whole.t0, whole.t1, whole.options, False,
+                asked=Asked(tuple(range(q)), (), False),
+            )  # fmt: skip
+            calls = {"solve": solve_of(task, theta, z0)}
+            for method in METHODS:
+                if method.name in ("discrete", "forward"):
+                    calls[method.name] = gradient_of(method, task, theta, z0)
+            work = {k: 1e6 * v - CALL[k] for k, v in least(calls, turns).items()}
+            row = (q, work["discrete"] / work["solve"], work["forward"] / work["solve"])
+            print(f"{name}, {q} directions: discrete {row[1]:.2f}, forward {row[2]:.2f}")
+            found[task.options.is_stiff].append(row)
+    for stiff, rows in found.items():
+        q, adjoint, forward = np.array(rows).T
+        tangent, base = np.polyfit(q, forward, 1)
+        print(
+            f"{'implicit' if stiff else 'explicit'}: adjoint {adjoint.mean():.2f}, "
+            f"base {base:.2f}, tangent {tangent:.2f}"
+        )
+
+
 def main() -> None:
     """Print the tables; with --check fail where a bound does not hold."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -151,7 +184,11 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--no-family", action="store_true")
+    parser.add_argument("--calibrate", action="store_true")
     options = parser.parse_args()
+    if options.calibrate:
+        calibrate(options.turns)
+        return
     failed: list[str] = []
     names = ["discrete", "interpolating", "gauss", "forward"]
     cases = {name: (lambda name=name: task_of(name, options.rtol)) for name in options.workloads}

@@ -1,7 +1,7 @@
 """Directives that print symode's own lists, so that the tables of methods cannot grow stale.
 
 ``{solver-table}`` prints `symode.solvers.methods.METHODS`,
-``{gradient-table}`` prints `symode.gradients.methods.METHODS`.
+``{gradient-table}`` prints `symode.gradients.methods.METHODS` and ``JUDGES``.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class GradientTable(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return the table."""
-        from symode.gradients.methods import METHODS
+        from symode.gradients.methods import JUDGES, METHODS
 
         rows = [
             (
@@ -91,7 +91,7 @@ class GradientTable(SphinxDirective):
                 method.name,
                 (inspect.getdoc(method) or "").split("\n\n")[0].replace("\n", " "),
             )
-            for method in METHODS
+            for method in (*METHODS, *JUDGES)
         ]
         return [table(("method", "name", "what it does"), rows)]
 

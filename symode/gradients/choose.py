@@ -2,9 +2,38 @@
 
 from __future__ import annotations
 
-from symode.gradients.methods import DiscreteAdjoint, ForwardSensitivity, GradientMethod
-from symode.gradients.task import Task
+from typing import NamedTuple
 
+from symode.gradients.methods import (
+    CheckpointedAdjoint,
+    DiscreteAdjoint,
+    ForwardSensitivity,
+    GradientMethod,
+)
+from symode.gradients.task import Task
+from symode.solvers import native
+
+
+class Costs(NamedTuple):
+    """Costs in solves without a gradient, measured by ``benchmarks/relative_cost.py --calibrate``.
+
+    A discrete adjoint costs ``adjoint``; forward sensitivities cost ``base`` and ``tangent`` for
+    each direction.
+    """
+
+    adjoint: float
+    base: float
+    tangent: float
+
+
+#: Explicit steps do nothing but evaluate; implicit ones share their factors with all tangents.
+EXPLICIT, IMPLICIT = Costs(2.5, 0.9, 2.7), Costs(1.8, 1.5, 1.2)
+#: Microseconds of one call besides its steps.
+CALL = {"solve": 15.0, "discrete": 16.0, "forward": 60.0}
+#: Steps of a solve before it is known, and nanoseconds of an operation and of a component a stage.
+STEPS, OPERATION, COMPONENT = 100, 0.3, 1.0
+#: Bytes of a store of steps from which on it is bounded by checkpoints: 1 GiB.
+MEMORY = 2**30
 #: Cost of one product of the adjoint, and of one tangent, in evaluations of f.
 VJP_COST = 3.0
 TANGENT_COST = 1.7
@@ -36,16 +65,66 @@ def choose_rows(task: Task, rows: int) -> tuple[GradientMethod, str]:
 
 
 def choose_method(task: Task) -> tuple[GradientMethod, str]:
-    r"""Return the cheaper of DiscreteAdjoint and ForwardSensitivity, and the reason.
+    r"""Return the cheapest method that differentiates the computed steps, and the reason.
 
-    In units of one evaluation of f per stage, the discrete adjoint costs 1 + 3, forward
-    sensitivities 1 + 1.7 for each direction asked for: the adjoint wins unless there are fewer
-    than two.
-    Both differentiate the same steps, so accuracy does not decide.
+    DiscreteAdjoint costs a fixed multiple of a solve whatever the loss (its observations are points
+    of the same steps) and however many directions are asked for; ForwardSensitivity costs one more
+    multiple for each direction. Both differentiate the steps they take, so accuracy does not
+    decide. Where ``max_steps`` steps would not fit in `MEMORY`, CheckpointedAdjoint takes the
+    discrete adjoint's place: it costs the same until the memory is full, and a forward pass more
+    from then on.
+
+    Returns
+    -------
+    method, reason
+        The reason holds the predicted costs, in solves, of the choice and of the runner-up.
+
+    Examples
+    --------
+    >>> import sympy as sp, symode
+    >>> from symode.gradients.setup import make_task
+    >>> x, k = sp.symbols("x k")
+    >>> model = symode.Model({x: -k * x}, parameters=[k])
+    >>> task = make_task(model.equations, symode.Loss(terminal=x), (0, 1), from_initial=False)
+    >>> choose_method(task)[0]
+    DiscreteAdjoint()
     """
-    directions = task.n_directions
-    adjoint, forward = 1 + VJP_COST, 1 + TANGENT_COST * directions
-    costs = f"cost in evaluations of f per stage: discrete {adjoint:.1f}, forward {forward:.1f}"
+    directions, (adjoint, forward) = task.n_directions, predicted_costs(task)
+    store = store_bytes(task) * task.options.max_steps
+    # Models with a mass matrix: see `symode.gradients.methods.base` for what serves them.
+    bounded = store > MEMORY and task.mass is None
+    chosen: GradientMethod = CheckpointedAdjoint(memory=MEMORY) if bounded else DiscreteAdjoint()
+    first, second = (chosen.name, adjoint), ("forward", forward)
     if forward < adjoint:
-        return ForwardSensitivity(), f"{costs}, for {directions} directions"
-    return DiscreteAdjoint(), f"{costs}, for {directions} directions"
+        chosen, first, second = ForwardSensitivity(), second, first
+    reason = (
+        f"predicted to cost {first[1]:.1f} solves; runner-up {second[0]}, {second[1]:.1f}, "
+        f"for {directions} directions"
+    )
+    if isinstance(chosen, CheckpointedAdjoint):
+        reason += (
+            f"; checkpoints, since max_steps={task.options.max_steps} steps would take "
+            f"{store / 2**30:.1f} GiB"
+        )
+    return chosen, reason
+
+
+def store_bytes(task: Task) -> int:
+    """Return the bytes that DiscreteAdjoint keeps of each step."""
+    method = native.native_method(task.options.tableau)
+    return 8 * ((method.n_dense + 1) * task.n + 2)
+
+
+def predicted_costs(task: Task) -> tuple[float, float]:
+    """Return the costs of a discrete adjoint and of forward sensitivities, in solves.
+
+    Calls of compiled code have a price of their own, which decides for small models.
+    """
+    costs = IMPLICIT if task.options.is_stiff else EXPLICIT
+    method = native.native_method(task.options.tableau)
+    stage = OPERATION * len(task.field.graph.ops) + COMPONENT * task.n
+    work = 1e-3 * STEPS * method.n_stages * stage
+    solve = CALL["solve"] + work
+    adjoint = CALL["discrete"] + costs.adjoint * work
+    forward = CALL["forward"] + (costs.base + costs.tangent * task.n_directions) * work
+    return adjoint / solve, forward / solve
