@@ -107,8 +107,8 @@ def budget(memory: int = 2**20, steps: int = 10**6) -> None:
         f"{s['forward'].steps:,} steps in {memory:,} bytes: {s['checkpoints']} checkpoints, "
         f"segments of {s['segment']} steps\n{s['recomputed']:,} steps run again (fewest possible "
         f"{s['fewest_recomputed']:,}), none more than {s['repetitions']} times\n"
-        f"{s['bytes']:,} bytes of checkpoints and steps; traced peak {peak:,}, {peak - least:,} above that "
-        f"of a solve of some steps\nbit by bit the discrete gradient: {same}"
+        f"{s['bytes']:,} bytes of checkpoints and steps; traced peak {peak:,}, {peak - least:,} "
+        f"above that of a solve of some steps\nbit by bit the discrete gradient: {same}"
     )
     if not (same and peak - least <= memory and s["recomputed"] <= s["fewest_recomputed"]):
         raise SystemExit("CheckpointedAdjoint is not within its budget")
