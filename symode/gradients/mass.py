@@ -64,8 +64,10 @@ def add_ends(
     gradient: kt.Gradient,
     z1: Floats,
 ) -> None:
-    """Add the terms of dz/dt to dJ/dt1 and to the dJ/dt_i."""
+    """Add the terms of dz/dt to dJ/dt1 and to the dJ/dt_i, where these are asked for."""
     assert task.mass is not None
+    if not task.asked.ends:
+        return
     n, t1 = task.n, task.t1
     at_end = np.zeros(n)
     if "terminal" in compiled.address:

@@ -167,7 +167,8 @@ class Layout:
     @cached_property
     def asked(self) -> Asked:
         """What methods need to know."""
-        return Asked(self.places("theta"), self.places("z0"), bool(self.places("t0")))
+        t0, t1, times = (bool(self.places(kind)) for kind in ("t0", "t1", "times"))
+        return Asked(self.places("theta"), self.places("z0"), t0, t1 or times)
 
     @property
     def has_whole_z0(self) -> bool:

@@ -38,7 +38,9 @@ class Asked:
     z0
         Places of initial values. Adjoints find all of them in passing.
     t0
-        Whether the start time is among them. End and observation times cost nothing.
+        Whether the start time is among them.
+    ends
+        Whether t1 or observation times are. They cost nothing but with a mass matrix.
 
     Examples
     --------
@@ -49,6 +51,7 @@ class Asked:
     theta: tuple[int, ...]
     z0: tuple[int, ...]
     t0: bool
+    ends: bool = dataclasses.field(default=True, repr=False, compare=False)
 
     def n_directions(self, n_states: int) -> int:
         """Return the number of tangents that give all of this."""

@@ -75,6 +75,8 @@ class MassMatrix:
         check_pencil(equations, field)
         self.equations, self.field = equations, field
         n = self.n = field.n_states
+        jacobian = field.jacobian
+        self.places = np.array(jacobian.rows, dtype=int), np.array(jacobian.cols, dtype=int)
         rows, cols, values = zip(*field.mass, strict=True) if field.mass else ((), (), ())
         self.matrix = csr_array(
             (np.array(values, dtype=float), (rows, cols)), shape=(n, n), dtype=float
@@ -100,15 +102,15 @@ class MassMatrix:
 
     def at(self, compiled: NativeModel, p: Floats, t: float, z: Floats) -> Point:
         """Return f and its derivatives at a point."""
-        from scipy.sparse import csr_array
-
-        jacobian = self.field.jacobian
-        values = compiled.call("jac", t, z, p)
-        nnz = len(jacobian.rows)
-        places = (jacobian.rows, jacobian.cols)
-        matrix: Any = csr_array((values[:nnz], places), shape=(self.n, self.n))
+        values, nnz = compiled.call("jac", t, z, p), self.places[0].size
+        matrix: Any
         if self.n <= DENSE_UP_TO:
-            matrix = matrix.toarray()
+            matrix = np.zeros((self.n, self.n))
+            matrix[self.places] = values[:nnz]
+        else:
+            from scipy.sparse import csr_array
+
+            matrix = csr_array((values[:nnz], self.places), shape=(self.n, self.n))
         k = _dense(self.left @ matrix @ self.right)
         return Point(self, t, z, compiled.call("rhs", t, z, p), matrix, values[nnz:], k)
 

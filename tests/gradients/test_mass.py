@@ -250,6 +250,50 @@ def test_a_regular_mass_matrix_has_the_gradient_of_its_inverse():
         assert np.allclose(getattr(found, part), getattr(expected, part), rtol=1e-7), part
 
 
+@pytest.mark.parametrize("mixing", ["none", "permuted", "mixed"])
+def test_random_models_agree_with_their_reduced_odes(mixing):
+    r = np.random.default_rng({"none": 1, "permuted": 2, "mixed": 3}[mixing])
+    x, y, p = sp.symbols("x0:2"), sp.symbols("y0:3"), sp.symbols("p0:2")
+
+    def term(pool):
+        u, v = (pool[i] for i in r.integers(len(pool), size=2))
+        forms = (u, u * v / 3, sp.sin(u), u**2 / (1 + v**2), sp.cos(t) * u)
+        return forms[r.integers(len(forms))] * sp.Rational(int(r.integers(-9, 10)), 10)
+
+    g = [u + u**3 / 5 - term([*x, *y[:i], *p]) - term([*x, *p]) for i, u in enumerate(y)]
+    f = [-2 * u + term([*x, *y, *p]) + term([*x, *y, *p]) for u in x]
+    rows = {
+        "none": np.eye(5),
+        "permuted": np.eye(5)[r.permutation(5)],
+        "mixed": r.normal(size=(5, 5)).round(2),
+    }[mixing]
+    model = symode.Model(
+        sp.Matrix(rows) * sp.Matrix([*f, *g]), states=(*x, *y), parameters=p, time=t,
+        mass=rows @ np.diag([1, 1, 0, 0, 0]),
+    )  # fmt: skip
+    # The same course without algebraic equations: y' from the differentiated ones.
+    constraint = sp.Matrix(g)
+    along = constraint.jacobian(x) * sp.Matrix(f) + constraint.diff(t)
+    slopes = -constraint.jacobian(y).LUsolve(along)
+    plain = symode.Model([*zip((*x, *y), [*f, *slopes], strict=True)], parameters=p, time=t)
+    loss = symode.Loss(
+        terminal=sum(s**2 for s in (*x, *y)), observations={0.4: x[0] * y[2], 1.0: y[1] ** 2}
+    )
+    theta, z0 = r.normal(size=2), np.array([*r.normal(size=2), 0.0, 0.0, 0.0])
+    options = {"rtol": 1e-8, "atol": 1e-10}
+    discrete, forward = (
+        model.gradient(loss, (0, 1.5), theta, z0, method=m, **options) for m in METHOD_NAMES
+    )
+    start = model.solve((0, 1), theta, z0, times=[0.0], **options).z[0]
+    reference = plain.gradient(loss, (0, 1.5), theta, start, **options)
+    assert discrete.value == pytest.approx(reference.value, rel=1e-6)
+    assert discrete.t1 == pytest.approx(reference.t1, rel=1e-5)
+    assert np.allclose(discrete.times, reference.times, rtol=1e-5, atol=1e-7)
+    for part in ("theta", "z0", "t0"):
+        found, other = getattr(discrete, part), getattr(forward, part)
+        assert np.allclose(found, other, rtol=1e-5, atol=1e-6), part
+
+
 def test_the_amplifier_agrees_with_its_own_differences():
     model, theta, _ = dae_cases.amplifier()
     out = model.states[7]
