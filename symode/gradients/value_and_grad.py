@@ -151,7 +151,7 @@ class ValueAndGrad(SecondOrder):
 
     def __repr__(self) -> str:
         """Return what the point holds, and how the gradient is computed."""
-        solver, names = self.task.options.tableau.name, ", ".join(self.names)
+        solver, names = self.task.options.label, ", ".join(self.names)
         span = f"({self.task.t0:g}, {self.task.t1:g})"
         return f"ValueAndGrad(point: {names}; span={span}, method={self.method!r}, {solver=!s})"
 

@@ -219,6 +219,11 @@ class Forward:
             self.ended = True
         return self.closed
 
+    def aim(self, t1: float) -> None:
+        """Set where the solve ends, further on in its direction."""
+        self.scratch.clock[kt.T_END] = t1
+        self.ended = False
+
     @property
     def t(self) -> float:
         """How far it is."""

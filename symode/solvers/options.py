@@ -94,6 +94,16 @@ class SolverOptions:
     reason: str = "chosen by the caller"
     consistent: str = "find"
 
+    @property
+    def serves_stiff(self) -> bool:
+        """Whether stiff problems are solved: by the method itself, or after a switch."""
+        return self.is_stiff or bool(self.stiff)
+
+    @property
+    def label(self) -> str:
+        """The method's name, or the pair that auto switches between."""
+        return f"auto ({self.tableau.name}, {self.stiff})" if self.stiff else self.tableau.name
+
     def with_method(self, name: str) -> SolverOptions:
         """Return these options for one method alone."""
         return replace(self, tableau=get_method(name), stiff="")

@@ -78,6 +78,13 @@ def steps_of(forward: Forward) -> Steps:
     return Steps(np.concatenate(t), np.concatenate(h), parts)
 
 
+def states_of(forward: Forward) -> Floats:
+    """Return the states at the times of `steps_of`. Shape ``(N + 1, n)``."""
+    kept = [segment for segment in forward.segments if segment.steps]
+    ends = (segment.store.z[1 : segment.steps + 1] for segment in kept)
+    return np.concatenate([kept[0].store.z[:1], *ends])
+
+
 def run_steps(
     system: kt.Field | kt.Tangents,
     options: SolverOptions,

@@ -129,7 +129,9 @@ def start_segment(
     count[kt.STARTED] = before is not None and np.isfinite(clock[kt.H]) and clock[kt.H] != 0.0
     scratch.y[:] = y
     count[kt.FIRST_OBS] = segment.first
-    count[kt.NEXT_OBS] = count[kt.LEFT] = segment.stop
+    count[kt.LEFT] = segment.stop
+    # Nothing is recorded on the way back.
+    count[kt.NEXT_OBS] = task.times.size
     clock[kt.T] = segment.t1
     inner = task.times[segment.first : segment.stop]
     clock[kt.T_END] = inner[-1] if inner.size else segment.t0

@@ -189,7 +189,7 @@ def verify(
     subject = Subject(task, chosen, values, start, seed, reference_digits if needed else 0)
     title = (
         f"Gradient of a loss of {equations.n_states} states in {task.m} parameters by "
-        f"{chosen!r} with {task.options.tableau.name}, rtol {task.options.rtol:g}."
+        f"{chosen!r} with {task.options.label}, rtol {task.options.rtol:g}."
     )
     try:
         value = subject.outcome(chosen, task).value

@@ -269,7 +269,7 @@ def _products(names: _Symbols) -> Iterator[tuple[str, list[_Term]]]:
             for i, row in enumerate(rows)
         ],
     )
-    if not task.options.is_stiff:
+    if not task.options.serves_stiff:
         return
     jacobian = task.field.jacobian
     ft = [gradient(e, [names.t])[0] for e in f]

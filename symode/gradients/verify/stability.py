@@ -13,16 +13,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from symode.codegen.compiled import NativeModel
 from symode.errors import SymodeError
 from symode.gradients.methods import BacksolveAdjoint, DiscreteAdjoint
 from symode.gradients.methods.backsolve import DRIFT_LIMIT
 from symode.gradients.methods.base import jacobian_function, make_forward
-from symode.gradients.verify.frozen import FrozenLoss, base_solve
+from symode.gradients.verify.frozen import base_solve, builder
 from symode.gradients.verify.report import Check
 from symode.gradients.verify.subject import Subject
 from symode.kernels import types as kt
 from symode.solvers import native
-from symode.solvers.replay import run_steps, steps_of
+from symode.solvers.options import SolverOptions
+from symode.solvers.replay import run_steps, states_of, steps_of
 from symode.status import SENTENCES, SUCCESS
 
 Floats = NDArray[np.float64]
@@ -99,7 +101,7 @@ def check_stability(subject: Subject) -> Check:
             "trajectory: BacksolveAdjoint can serve"
         )
     if _is_stiff(found, subject):
-        way = "" if task.options.is_stiff else ": use solver='rodas5p'"
+        way = "" if task.options.serves_stiff else ": use solver='rodas5p'"
         details.append(
             f"stiff: {found.decay:.1e} time constants of the fastest decay in the span, where "
             f"{found.steps} steps were taken{way}"
@@ -118,7 +120,7 @@ def check_stability(subject: Subject) -> Check:
 def _is_stiff(found: Stability, subject: Subject) -> bool:
     if not np.isfinite(found.decay):
         return False
-    if subject.task.options.is_stiff:
+    if subject.task.options.serves_stiff:
         return found.decay > STABLE * found.steps
     return found.decay > STIFF_SHARE * STABLE * found.steps and found.steps > 100
 
@@ -135,7 +137,7 @@ def _measure(subject: Subject) -> Stability:
     task = subject.task
     forward = base_solve(task, DiscreteAdjoint(), subject.theta, subject.z0)
     steps = steps_of(forward)
-    stored = forward.store.z[: steps.t.size].copy()
+    stored = states_of(forward)
     states = task.equations.n_states
     peak = np.maximum(forward.scratch.peak[:states], np.abs(stored[0, :states]))
     last = forward.scratch.y[: task.n].copy()
@@ -164,17 +166,20 @@ def _growth(subject: Subject, peak: Floats) -> float:
     picks = np.linspace(0, steps.t.size - 1, min(SAMPLES, steps.t.size)).astype(int)
     times = np.unique(steps.t[picks])
     times = times if task.t1 > task.t0 else times[::-1]
-    frozen = FrozenLoss(task, steps)
-    implicit = task.options.is_stiff
-    compiled = task.compile(["rhs", "jvp", *(["jac", "djac"] if implicit else [])])
-    field = task.bind(compiled, implicit)
-    compiled.pack(subject.theta, field.p)
-    system = kt.Tangents(*field, np.zeros((len(directions), task.m)))
+    fields = builder(task, "rhs", "jvp", derivative="djac")
+    still = np.zeros((len(directions), task.m))
+
+    def build(options: SolverOptions) -> tuple[NativeModel, kt.Tangents]:
+        compiled, field = fields(options)
+        return compiled, kt.Tangents(*field, still)
+
+    compiled, system = build(task.options)
+    compiled.pack(subject.theta, system.p)
     start = np.zeros((len(directions), n))
     start[:, :states] = directions[:, task.m :]
     y0 = np.concatenate([task.start(subject.start), start.ravel()])
     observations = native.make_observations(np.ascontiguousarray(times), y0.size)
-    status, _ = run_steps(system, task.options, observations, compiled.work_size, y0, frozen.steps)
+    status, _ = run_steps(system, task.options, observations, compiled.work_size, y0, steps, build)
     if status != SUCCESS:
         return float("inf")
     tangents = observations.y[:, n:].reshape(times.size, -1, n)[:, :, :states]
