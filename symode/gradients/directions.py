@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,13 +124,24 @@ def _first(graph: Graph) -> Graph:
 Advance = Callable[[float, float, Complexes, Complexes, int], tuple[Complexes, list[Complexes]]]
 
 
+class Part(NamedTuple):
+    """A segment of a solve, to be repeated.
+
+    ``advance`` makes a step; ``weights`` are those of the stages in the interpolant at a fraction
+    of a step of given size; observations up to ``stop`` lie in it or before it.
+    """
+
+    advance: Advance
+    weights: Callable[[float, float], Floats]
+    store: kt.Store
+    steps: int
+    stop: int
+
+
 def replay(
     loss: ComplexLoss,
-    advance: Advance,
-    store: kt.Store,
-    steps: int,
+    parts: Sequence[Part],
     observations: kt.Observations,
-    weights: Callable[[float, float], Floats],
     p: Complexes,
     z: Complexes,
 ) -> Complexes:
@@ -138,28 +149,25 @@ def replay(
 
     Parameters
     ----------
-    advance
-        Makes a step.
-    store, steps, observations
-        Sizes of the accepted steps; where in them the observations lie.
-    weights
-        Of the stages in the interpolant at a fraction of a step of given size.
+    parts, observations
+        The accepted steps; where in them the observations lie.
     p, z
         Parameters and state at t0, see `ComplexLoss.start`.
     """
     task = loss.task
     observed: list[Any] = [z for t in task.times if t == task.t0]
     i = len(observed)
-    for step in range(steps):
-        t, h = float(store.t[step]), float(store.h[step])
-        new, stages = advance(t, h, z, p, step)
-        while i < task.times.size and observations.step[i] == step:
-            s = float(observations.s[i])
-            if s == 1.0:
-                observed.append(new)
-            else:
-                w = weights(s, h)
-                observed.append(z + sum(w[l] * stages[l] for l in range(w.size)))  # noqa: E741
-            i += 1
-        z = new
+    for part in parts:
+        for step in range(part.steps):
+            t, h = float(part.store.t[step]), float(part.store.h[step])
+            new, stages = part.advance(t, h, z, p, step)
+            while i < part.stop and observations.step[i] == step:
+                s = float(observations.s[i])
+                if s == 1.0:
+                    observed.append(new)
+                else:
+                    w = part.weights(s, h)
+                    observed.append(z + sum(w[l] * stages[l] for l in range(w.size)))  # noqa: E741
+                i += 1
+            z = new
     return loss.value(z, observed, p)

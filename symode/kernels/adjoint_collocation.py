@@ -26,6 +26,7 @@ from symode.kernels.dense import interpolant_weights
 from symode.kernels.jit import inline
 from symode.kernels.modes import factor_modes, solve_modes
 from symode.kernels.types import (
+    FIRST_OBS,
     LEFT,
     NEXT_OBS,
     Collocation,
@@ -71,7 +72,7 @@ def adjoint_collocation(
                 bar[s, i] = 0.0
         for i in range(n):
             base[i] = 0.0
-        while count[NEXT_OBS] > loss.n_start and observations.step[count[NEXT_OBS] - 1] == step:
+        while count[NEXT_OBS] > count[FIRST_OBS] and observations.step[count[NEXT_OBS] - 1] == step:
             o = count[NEXT_OBS] - 1
             if observations.s[o] == 1.0:
                 for i in range(n):

@@ -20,6 +20,7 @@ from symode.kernels.erk import combine
 from symode.kernels.jit import inline
 from symode.kernels.rosenbrock import evaluate_jacobian
 from symode.kernels.types import (
+    FIRST_OBS,
     LEFT,
     NEXT_OBS,
     Dirk,
@@ -65,7 +66,7 @@ def adjoint_dirk(
         for i in range(n):
             bar[last, i] = bar[shared, i]
             base[i] = 0.0
-        while count[NEXT_OBS] > loss.n_start and observations.step[count[NEXT_OBS] - 1] == step:
+        while count[NEXT_OBS] > count[FIRST_OBS] and observations.step[count[NEXT_OBS] - 1] == step:
             o = count[NEXT_OBS] - 1
             if observations.s[o] == 1.0:
                 for i in range(n):

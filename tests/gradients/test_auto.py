@@ -223,3 +223,15 @@ def test_checkpoints_repeat_the_switches(memory):
     assert few.value == full.value
     assert few.theta["mu"] == pytest.approx(full.theta["mu"], rel=1e-11)
     assert np.allclose(few.times, full.times, rtol=1e-11)
+
+
+@pytest.mark.parametrize("rtol", [1e-4, 1e-8])
+def test_complex_steps_over_the_same_segments_agree_to_rounding(rtol):
+    case = stretch()
+    found, judge = (gradient_of(case, m, rtol=rtol) for m in ("discrete", symode.ComplexStep()))
+    assert segments(found) == segments(judge)
+    assert len(segments(found)) >= 2
+    assert difference(found, judge, case) <= 1e-12
+    # Differences along the same steps leave the cube of their size, extrapolated.
+    third = gradient_of(case, symode.FiniteDifference(), rtol=rtol)
+    assert difference(third, judge, case) <= 1e-8

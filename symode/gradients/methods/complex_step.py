@@ -11,6 +11,7 @@ from symode.gradients.directions import (
     Advance,
     Complexes,
     ComplexLoss,
+    Part,
     close_directions,
     replay,
 )
@@ -18,6 +19,8 @@ from symode.gradients.methods.base import Floats, begin, check_loss, failed_forw
 from symode.gradients.methods.watched import WatchedRunner
 from symode.gradients.task import Task
 from symode.kernels import types as kt
+from symode.solvers.methods import get_method
+from symode.solvers.segments import Segment
 from symode.status import SUCCESS
 
 
@@ -64,21 +67,37 @@ class ComplexStep:
 class ComplexStepRunner(WatchedRunner):
     """A `ComplexStep` made ready for one task."""
 
+    switches = True
+
     def __init__(self, task: Task, watched: tuple[int, ...] = ()) -> None:
         super().__init__(task, watched)
-        method = self.forward.method
-        if not isinstance(method, kt.Erk | kt.Rosenbrock):
-            raise UnsupportedCombinationError(
-                f"ComplexStep replays explicit and Rosenbrock steps; {task.options.tableau.name} "
-                "solves its stages by iteration. Use FiniteDifference() as a judge, or another "
-                "solver."
-            )
-        rosenbrock = isinstance(method, kt.Rosenbrock)
-        self.loss = ComplexLoss(task, ("rhs", *(["jac"] if rosenbrock else [])))
-        self._advance: Advance = (
-            _Rosenbrock(self.loss, method) if isinstance(method, kt.Rosenbrock)
-            else _Explicit(self.loss, method)
-        )  # fmt: skip
+        tableaus = [task.options.tableau]
+        if task.options.stiff:
+            tableaus.append(get_method(task.options.stiff))
+        for tableau in tableaus:
+            if tableau.iterative:
+                raise UnsupportedCombinationError(
+                    f"ComplexStep replays explicit and Rosenbrock steps; {tableau.name} solves its "
+                    "stages by iteration. Use FiniteDifference() as a judge, or another solver."
+                )
+        self.loss = ComplexLoss(task, ("rhs", *(["jac"] if task.options.serves_stiff else [])))
+
+    def _part(self, segment: Segment) -> Part:
+        """Return a segment as the replay takes it."""
+        method = segment.method
+        advance: Advance
+        if isinstance(method, kt.Rosenbrock):
+            advance = _Rosenbrock(self.loss, method)
+        else:
+            assert isinstance(method, kt.Erk)
+            advance = _Explicit(self.loss, method)
+
+        def weights(s: float, h: float) -> Floats:
+            powers = s ** np.arange(1, method.dense.shape[1] + 1)
+            scale = h if isinstance(method, kt.Erk) else 1.0
+            return np.asarray(scale * (method.dense[: method.n_dense] @ powers))
+
+        return Part(advance, weights, segment.store, segment.steps, segment.stop)
 
     def _run(self, theta: Floats, z0: Floats | None) -> Floats:
         from symode.kernels.gradient import loss_value
@@ -97,12 +116,9 @@ class ComplexStepRunner(WatchedRunner):
         loss_value(self.system, forward.observations, self.table, forward.scratch, self.gradient)
         check_loss(task, self.gradient, self.table)
         p, z, step = self.loss.start(theta, z0)
-        steps = int(forward.scratch.count[kt.STORED])
+        parts = [self._part(segment) for segment in forward.segments]
         with np.errstate(all="ignore"):
-            value = replay(
-                self.loss, self._advance, forward.store, steps, forward.observations,
-                self._weights, p, z,
-            )  # fmt: skip
+            value = replay(self.loss, parts, forward.observations, p, z)
         self.agreement = _agreement(float(self.gradient.scalars[kt.VALUE]), value)
         dtheta, dz0 = self.loss.derivatives(value, step)
         close_directions(
@@ -110,13 +126,6 @@ class ComplexStepRunner(WatchedRunner):
             z0 is None,
         )  # fmt: skip
         return peak
-
-    def _weights(self, s: float, h: float) -> Floats:
-        """Return the weights of the stages at a fraction of a step."""
-        method = self.forward.method
-        powers = s ** np.arange(1, method.dense.shape[1] + 1)
-        scale = h if isinstance(method, kt.Erk) else 1.0
-        return np.asarray(scale * (method.dense[: method.n_dense] @ powers))
 
     def stats(self) -> dict[str, object]:
         """Return what the last call cost; ``agreement`` is that of both values of J."""

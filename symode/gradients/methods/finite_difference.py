@@ -188,6 +188,8 @@ def moved_point(
 class DifferenceRunner(WatchedRunner):
     """A `FiniteDifference` made ready for one task."""
 
+    switches = True
+
     def __init__(self, task: Task, watched: tuple[int, ...], method: FiniteDifference) -> None:
         if method.steps == "resolved":
             options = task.options
@@ -254,15 +256,17 @@ class DifferenceRunner(WatchedRunner):
 
     def _resolved(self) -> Callable[[Floats, Floats, Floats | None], float]:
         """Return J solved anew; NaN where the solve fails."""
+        from symode.gradients.verify.frozen import builder
         from symode.kernels.gradient import loss_value
 
         task = self.task
-        system = task.bind(self.compiled, task.options.is_stiff)
-        forward = make_forward(task, self.compiled, system, keep=False, lazy=True)
+        build = builder(task, "rhs")
+        compiled, system = build(task.options)
+        forward = make_forward(task, compiled, system, keep=False, lazy=True, build=build)
         table, gradient = task.loss_table(), task.gradient_arrays()
 
         def value(theta: Floats, offset: Floats, z0: Floats | None) -> float:
-            y0 = begin(task, forward, self.compiled, theta, z0)
+            y0 = begin(task, forward, compiled, theta, z0)
             y0[: offset.size] += offset
             forward.reset(y0, task.t0, task.t1)
             if forward.run() != SUCCESS:
