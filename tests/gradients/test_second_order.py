@@ -173,6 +173,24 @@ def test_kernels_are_made_once_and_copies_start_afresh():
     assert np.array_equal(pickle.loads(pickle.dumps(vg)).hvp(THETA, [1.0, 0.5]), a)
 
 
+@pytest.mark.parametrize("factor", [1e12, 1e-12])
+@every_method
+def test_scaling_the_loss_keeps_the_digits(method, factor):
+    case = CASES[2]
+    parts = LOSSES["mixed"](case)
+    scaled = symode.Loss(
+        terminal=factor * parts["terminal"],
+        running=factor * parts["running"],
+        observations=[(t, factor * e) for t, e in parts["observations"]],
+    )
+    plain, large = (
+        case.model.hessian(loss, case.span, theta=case.theta, z0=case.z0, method=method).matrix
+        for loss in (symode.Loss(**parts), scaled)
+    )
+    # The backward steps may differ by rounding in the error norm, and nothing else.
+    assert np.allclose(large, plain * factor, rtol=1e-9, atol=1e-9 * factor)
+
+
 @pytest.mark.parametrize("method", ["Newton-CG", "trust-exact", "trust-ncg", "trust-constr"])
 def test_scipy_optimizers_use_it(method):
     x, y = sp.symbols("x y")
