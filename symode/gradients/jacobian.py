@@ -113,7 +113,7 @@ def make_rows_task(
     """Return the task of several losses."""
     rows = as_vector(losses).resolve(equations)
     t0, t1 = closed_span(rows.loss, span)
-    solver = make_options(equations.state_names, **options)
+    solver = make_options(equations.state_names, **options, mass=equations.mass is not None)
     return RowsTask(
         equations, rows.loss, t0, t1, solver, from_initial, backend, layout.asked, rows=rows
     )

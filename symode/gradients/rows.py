@@ -341,6 +341,9 @@ def prepare_rows(task: RowsTask, method: str | GradientMethod) -> tuple[RowsMeth
     reason = "chosen by the caller"
     if isinstance(method, str) and method.lower() == "auto":
         method, reason = choose_rows(task, len(task.rows.names))
+    if task.equations.mass is not None:
+        # Its ends need equations of their own, which each row's gradient solves.
+        return SeparateRows(task, get_gradient_method(method)), reason
     chosen = get_gradient_method(method)
     if isinstance(chosen, ForwardSensitivity):
         return ForwardRows(task), reason

@@ -241,3 +241,20 @@ def test_gauss_newton_needs_squares():
     vg = MODEL.value_and_grad(LOSS, "theta", t0=SPAN[0], t1=SPAN[1])
     with pytest.raises(symode.SymodeError, match="the loss is a Loss"):
         vg.gauss_newton(THETA)
+
+
+def test_models_with_a_mass_matrix_have_rows():
+    x, y, k = sp.symbols("x y k")
+    model = symode.Model(
+        {x: -k * x + y, y: x + y - 3 * k}, parameters=[k], initial={x: 1, y: 2},
+        mass=sp.diag(1, 0),
+    )  # fmt: skip
+    losses = {"end": symode.Loss(terminal=y**2), "mid": symode.Loss(observations={0.5: x * y})}
+    found = model.jacobian(losses, (0, 1), theta=[0.7], wrt="theta")
+    for i, loss in enumerate(losses.values()):
+        one = model.gradient(loss, (0, 1), theta=[0.7])
+        assert found.theta[i, 0] == pytest.approx(one.theta["k"], rel=1e-6)
+    # y = 3 k - x: x obeys x' = 3 k - (k + 1) x.
+    rate, end = 1.7, 3 * 0.7 / 1.7
+    x1 = end + (1 - end) * np.exp(-rate)
+    assert found.values["end"] == pytest.approx((2.1 - x1) ** 2, rel=1e-6)
