@@ -52,6 +52,8 @@ h1 { font-size: 1.35rem; margin: .5rem 0; } h2 { font-size: 1.05rem; margin: 1.6
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .25rem .6rem .25rem 0; border-bottom: 1px solid #d9dfe6;
   font-size: .92rem; vertical-align: top; }
+th, td { overflow-wrap: normal; white-space: nowrap; }
+td:last-child { white-space: normal; min-width: 8rem; }
 td.n, th.n { text-align: right; }
 figure { margin: 1rem 0; } figcaption { color: #5a6673; font-size: .9rem; }
 svg { max-width: 100%; height: auto; display: block; }
