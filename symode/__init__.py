@@ -49,6 +49,9 @@ _HOME = {
     "Softplus": "symode.problems.transforms",
     "Affine": "symode.problems.transforms",
     "fit": "symode.problems.fit",
+    "read_sbml": "symode.bridges.sbml",
+    "SbmlModel": "symode.bridges.sbml",
+    "ImportFileError": "symode.errors",
     "Fit": "symode.problems.result",
     "Profile": "symode.problems.profiles",
     "LocalSensitivity": "symode.problems.sensitivity",
@@ -92,6 +95,7 @@ __all__ = [
     "GradientError",
     "Hessian",
     "Identifiability",
+    "ImportFileError",
     "InterpolatingAdjoint",
     "Intervals",
     "Jacobian",
@@ -112,6 +116,7 @@ __all__ = [
     "Poisson",
     "Problem",
     "Profile",
+    "SbmlModel",
     "Softplus",
     "Solution",
     "SolverError",
@@ -124,10 +129,12 @@ __all__ = [
     "fit",
     "global_sensitivity",
     "local_sensitivity",
+    "read_sbml",
     "verify",
 ]
 
 if TYPE_CHECKING:
+    from symode.bridges.sbml import SbmlModel, read_sbml
     from symode.equations.equations import Equations
     from symode.equations.loss import LeastSquares, Loss, ObservationGroup
     from symode.equations.vector_loss import VectorLoss
@@ -136,6 +143,7 @@ if TYPE_CHECKING:
         DriftError,
         FitError,
         GradientError,
+        ImportFileError,
         ModelError,
         SolverError,
         StoreError,

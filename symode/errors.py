@@ -97,3 +97,7 @@ class FitError(SymodeError, RuntimeError):
 
 class StoreError(SymodeError, RuntimeError):
     """A file of stored results cannot be used; the message says why, and what can be done."""
+
+
+class ImportFileError(SymodeError, ValueError):
+    """A file from elsewhere cannot be read as a model or problem; the message names the element."""

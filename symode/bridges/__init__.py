@@ -1,0 +1,1 @@
+"""Bridges to other formats and frameworks; each needs its own extra."""

@@ -1,0 +1,83 @@
+"""What is checked before a file from elsewhere is given to a parser.
+
+Entity declarations (bombs, and paths to other files), absurd sizes and absurd nesting are refused
+quickly, in bounded memory; nothing of the file is executed, here or later.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+from xml.parsers import expat
+
+from symode.errors import ImportFileError
+
+#: Bytes, nesting of elements, and elements beyond which a file is refused.
+MOST_BYTES: Final = 64 * 2**20
+DEEPEST: Final = 600
+MOST_ELEMENTS: Final = 3_000_000
+
+
+def read_text(source: Any) -> tuple[bytes, str]:
+    """Return the content and the name of a file, or of text that is XML itself.
+
+    Raises
+    ------
+    ImportFileError
+        When there is no such file, or it is too large.
+    """
+    if isinstance(source, bytes) or (isinstance(source, str) and source.lstrip()[:1] == "<"):
+        content = source if isinstance(source, bytes) else source.encode()
+        name = "the text"
+    else:
+        path = Path(source)
+        name = str(path)
+        try:
+            size = path.stat().st_size
+            if size > MOST_BYTES:
+                raise ImportFileError(f"{name} has {size / 2**20:.0f} MB; at most 64 are read.")
+            content = path.read_bytes()
+        except OSError as error:
+            raise ImportFileError(f"{name} cannot be read: {error.strerror}.") from None
+    if len(content) > MOST_BYTES:
+        raise ImportFileError(f"{name} has {len(content) / 2**20:.0f} MB; at most 64 are read.")
+    return content, name
+
+
+def check_xml(content: bytes, name: str) -> None:
+    """Raise unless the content is XML without declarations of entities, of bounded nesting.
+
+    Raises
+    ------
+    ImportFileError
+        With line and column.
+    """
+    depth = elements = 0
+    parser = expat.ParserCreate()
+
+    def refuse(reason: str) -> None:
+        raise ImportFileError(
+            f"{name}, line {parser.CurrentLineNumber}: {reason}. Such files are refused."
+        )
+
+    def start(*_: Any) -> None:
+        nonlocal depth, elements
+        depth += 1
+        elements += 1
+        if depth > DEEPEST:
+            refuse(f"elements are nested more than {DEEPEST} deep")
+        if elements > MOST_ELEMENTS:
+            refuse(f"there are more than {MOST_ELEMENTS} elements")
+
+    def end(*_: Any) -> None:
+        nonlocal depth
+        depth -= 1
+
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.StartDoctypeDeclHandler = lambda *_: refuse("a document type is declared")
+    parser.EntityDeclHandler = lambda *_: refuse("an entity is declared")
+    try:
+        parser.Parse(content, True)
+    except expat.ExpatError as error:
+        raise ImportFileError(f"{name} is not XML: {error}.") from None
