@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from symode.kernels import types as kt
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SegmentStats:
     """What one segment of a solve cost, and why it ended."""
 
@@ -34,7 +34,7 @@ class SegmentStats:
         )
         return cls(solver, t0, t1, steps, rejected, nfev, njev, nlu, reason)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         """Return method, range, steps and the reason in a line."""
         return (
             f"t = {self.t0:.6g} to {self.t1:.6g}: {self.solver}, {self.steps} steps, "
@@ -42,7 +42,7 @@ class SegmentStats:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Stats:
     """What a solve cost.
 
@@ -90,7 +90,7 @@ class Stats:
             reason=reason,
         )
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         """Return the totals and a line for each segment."""
         why = f" ({self.reason})" if self.reason else ""
         linear = f", {self.njev} Jacobians, {self.nlu} factorizations" if self.nlu else ""
