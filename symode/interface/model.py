@@ -255,8 +255,8 @@ class Model(Derivatives):
             ``solver``: "auto" (explicit, and rodas5p while stiff), "bosh3", "dopri5", "tsit5",
             "vern7", "dop853", or "rodas5p" for stiff models; ``rtol`` (1e-8), ``atol`` (1e-10; a
             number, or one for each state), ``max_steps`` (100,000), ``h_max`` (no limit),
-            ``backend`` ("llvm" or "numba"), ``consistent`` ("find", or "check" to refuse initial values that miss the algebraic
-            equations).
+            ``backend`` ("llvm" or "numba"), ``consistent`` ("find", or "check" to
+            refuse initial values that miss the algebraic equations).
 
         Raises
         ------
