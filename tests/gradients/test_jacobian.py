@@ -15,14 +15,21 @@ MODEL, LOSS, SPAN, THETA = DRIVEN
 Z0 = [1.1, 0.7]
 RTOL, ATOL, LIMIT = 1e-9, 1e-11, 1e-6
 
-every_method = pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 
 
+#: Methods without a pass for all rows compute each as the gradient that test_conformance judges.
+WAYS = [
+    (method, solver)
+    for method in METHODS
+    for solver in ("tsit5", "rodas5p")
+    if method.name in ("discrete", "forward") or solver == "tsit5"
+]
+
+
 @pytest.mark.parametrize("initial", [False, True])
-@pytest.mark.parametrize("solver", ["tsit5", "rodas5p"])
+@pytest.mark.parametrize(("method", "solver"), WAYS, ids=lambda w: getattr(w, "name", w))
 @every_case
-@every_method
 def test_rows_are_the_closed_form_ones(method, case, solver, initial):
     losses = {name: symode.Loss(**parts(case)) for name, parts in LOSSES.items()}
     found = case.model.jacobian(

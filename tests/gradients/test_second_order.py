@@ -81,6 +81,21 @@ def test_along_frozen_steps_it_is_symmetric_to_rounding(case, loss, solver):
     assert asymmetry_of(vg.columns(point), point) <= 1e-12
 
 
+def test_it_goes_over_the_segments_of_a_solve_that_turns_stiff():
+    x, y, mu = sp.symbols("x y mu")
+    model = symode.Model({x: y, y: mu * (1 - x**2) * y - x}, parameters=[mu])
+    loss = symode.Loss(terminal=x**2, observations={5.0: x * y})
+    point = np.array([300.0, 2.0, 0.01])
+    found = [
+        model.value_and_grad(loss, t1=30.0, solver=solver).columns(point)
+        for solver in ("auto", "rodas5p")
+    ]
+    vg = model.value_and_grad(loss, t1=30.0)
+    assert len(vg.outcome(point).stats["forward"].segments) > 1
+    assert asymmetry_of(found[0], point) <= 1e-10
+    assert error_of(*found, point) <= 1e-6
+
+
 def test_it_is_the_derivative_of_the_computed_gradient():
     # Steps of a method without error control do not depend on the point: with h_max small and
     # tolerances loose, every step has the same size at neighbouring points.
