@@ -83,10 +83,10 @@ class ComplexLoss:
         size = np.abs(task.chosen(theta))
         size[size == 0.0] = 1.0
         moved[task.wrt, np.arange(task.m)] += 1j * STEP * size
-        p = np.broadcast_to(self.model.pack(moved), (self.model.n_p, k))
+        p = _columns(self.model.pack(moved), k)
         z = np.zeros((task.n, k), dtype=complex)
         if z0 is None:
-            z[:] = self.model.call("initial", task.t0, z, p)
+            z[:] = self.columns_of("initial", task.t0, z, p)
         else:
             z[:states] = z0[:, None]
         scale = np.abs(z[:states, -1].real)
@@ -96,7 +96,11 @@ class ComplexLoss:
 
     def rhs(self, t: float, z: Complexes, p: Complexes) -> Complexes:
         """Return f. Shape ``(n, k)``."""
-        return np.asarray(self.model.call("rhs", t, z, p))
+        return self.columns_of("rhs", t, z, p) if z.ndim == 2 else self.model.call("rhs", t, z, p)
+
+    def columns_of(self, name: str, t: float, z: Complexes, p: Complexes) -> Complexes:
+        """Return the outputs of a kernel, one column for each direction."""
+        return _columns(self.model.call(name, t, z, p), self.columns)
 
     def value(self, end: Complexes, observed: list[Complexes], p: Complexes) -> Complexes:
         """Return J of the states at t1 and at the observations, in the order of the solve."""
@@ -114,6 +118,12 @@ class ComplexLoss:
         """Return dJ/dtheta and dJ/dz0."""
         slopes = value.imag / step
         return slopes[: self.task.m], slopes[self.task.m :]
+
+
+def _columns(values: Complexes, k: int) -> Complexes:
+    # Outputs that depend on nothing have no columns of their own.
+    wide = values[:, None] if values.ndim == 1 else values
+    return np.broadcast_to(wide, (wide.shape[0], k))
 
 
 def _first(graph: Graph) -> Graph:

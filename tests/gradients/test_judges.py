@@ -164,3 +164,13 @@ def test_wrong_options_are_named():
     for wrong in ({"order": 3}, {"step": 0.0}, {"step": 2.0}, {"steps": "new"}):
         with pytest.raises(OptionError):
             symode.FiniteDifference(**wrong)
+
+
+@pytest.mark.parametrize("solver", ["tsit5", "rodas5p"])
+def test_what_depends_on_nothing_is_complex_too(solver):
+    # Constant initial values, a constant Jacobian, and a state that only time moves.
+    model = symode.Model({X: -X + K, Y: sp.Integer(2)}, parameters=[K], initial={X: 3, Y: 1})
+    found = model.gradient(
+        symode.Loss(terminal=X * Y), (0, 1), theta=[0.4], method="complex_step", solver=solver
+    )
+    assert found.theta["k"] == pytest.approx(3 * (1 - np.exp(-1)), rel=1e-7)

@@ -186,7 +186,7 @@ class _Rosenbrock:
     ) -> tuple[Complexes, list[Complexes]]:
         """Return the new state and the increments."""
         method, (n, k), nnz = self.method, z.shape, self.rows.size
-        values = np.broadcast_to(self.loss.model.call("jac", t, z, p), (nnz + n, k))
+        values = self.loss.columns_of("jac", t, z, p)
         matrix = np.zeros((k, n, n), dtype=complex)
         matrix[:, self.rows, self.cols] = -values[:nnz].T
         matrix[:, np.arange(n), np.arange(n)] += 1.0 / (h * method.gamma)
