@@ -114,8 +114,11 @@ def spectral_bound(system: System, control: Control, enough: float, scratch: Scr
         for i in range(n):
             y[i] = 0.0
         for e in range(rows.size):
-            if rows[e] < n and cols[e] < n:
-                y[rows[e]] += abs(scratch.jac[e]) * x[cols[e]]
+            i, j = rows[e], cols[e]
+            # Components outside the error norm, such as the tangents of a product with the
+            # Hessian, must not move a switch.
+            if i < n and j < n and control.atol[i] < math.inf and control.atol[j] < math.inf:
+                y[i] += abs(scratch.jac[e]) * x[j]
         bound, top = 0.0, 0.0
         for i in range(n):
             bound = max(bound, y[i] / x[i])
