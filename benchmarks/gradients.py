@@ -52,6 +52,8 @@ LADDER = (
     (1e-9, 1e-11),
 )
 QUICK_LADDER = ((1e-4, 1e-7), TOLERANCES["A"], TOLERANCES["B"])
+# How many times faster than each peer symode means to be.
+GOAL = 5.0
 # The error at which the design states its budget for each workload, and that budget in ms.
 BUDGET = {
     "lotka_volterra": (1e-4, 0.05),
@@ -236,6 +238,39 @@ def _report_equal_error(workload_name, entries, uncontrolled, missing, options, 
         )
     print("< only the loosest run, more accurate than asked; never: no run reaches it", file=screen)
     _claims(workload_name, entries, uncontrolled, design_error, budget, screen)
+    _tolerances(entries, uncontrolled, options.tolerance, screen)
+
+
+def _tolerances(entries, uncontrolled, labels, screen) -> None:
+    """Print symode's time at each tolerance, its error there, and peers at that error."""
+    first = math.nan
+    for label in labels:
+        at = [
+            e for e in entries
+            if e.who == "symode" and (e.rtol, e.atol) == TOLERANCES[label] and e.usable
+        ]  # fmt: skip
+        if not at:
+            continue
+        ours = min(at, key=lambda e: e.median)
+        times = f", {ours.median / first:.1f} times {labels[0]}" if math.isfinite(first) else ""
+        first = ours.median if math.isnan(first) else first
+        parts = []
+        for who in dict.fromkeys(e.who for e in entries if e.who != "symode"):
+            mine = [
+                e for e in entries if e.who == who and (who, e.configuration) not in uncontrolled
+            ]
+            found = at_error(mine, ours.error)
+            if not math.isfinite(found.seconds):
+                parts.append(f"{who} never")
+                continue
+            factor = found.seconds / ours.median
+            short = "" if factor >= GOAL else f" (below {GOAL:g}: {GOAL / factor:.1f} times short)"
+            parts.append(f"{who} {ratio(factor)}{short}")
+        print(
+            f"tolerance {label}: symode {milliseconds(ours.median)} ms, error {ours.error:.1e}"
+            f"{times}; at that error: {', '.join(parts)}",
+            file=screen,
+        )
 
 
 def _at_error_cell(found, ours, who) -> str:

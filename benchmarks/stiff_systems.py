@@ -22,7 +22,7 @@ import sympy as sp
 from scipy.integrate import odeint, solve_ivp
 
 import symode
-from symode.status import BLOW_UP, NONFINITE, STEP_TOO_SMALL
+from symode.status import BLOW_UP, NO_CONVERGENCE, NONFINITE, STEP_TOO_SMALL
 
 T = sp.Symbol("t")
 Flow = Callable[[float, float, np.ndarray], np.ndarray]
@@ -35,8 +35,8 @@ FAMILIES = {
 #: What a failure may be called where the solution ends before the span does.
 CAUSES = {
     "blow_up": {BLOW_UP},
-    "pole": {BLOW_UP, STEP_TOO_SMALL, NONFINITE},
-    "quench": {STEP_TOO_SMALL, NONFINITE},
+    "pole": {BLOW_UP, STEP_TOO_SMALL, NONFINITE, NO_CONVERGENCE},
+    "quench": {STEP_TOO_SMALL, NONFINITE, NO_CONVERGENCE},
 }
 
 
