@@ -29,6 +29,7 @@ if __name__ == "__main__":  # also run as a file, from anywhere
 from benchmarks.ivp_problems import Problem, condition, names, problem
 from symode.codegen.backends import compile_kernels
 from symode.errors import SolverError
+from symode.interface.model import Model
 from symode.solvers.methods import METHODS, get_method
 from symode.symbolic.derive import derive_jac, derive_rhs
 from symode.symbolic.lift import lift_field
@@ -78,16 +79,16 @@ def by_symode(p: Problem, solver: str, rtol: float) -> Run:
 
 
 class Compiled:
-    """Right-hand side and Jacobian of a problem as SciPy calls them."""
+    """Right-hand side and Jacobian of a model as SciPy calls them."""
 
-    def __init__(self, p: Problem) -> None:
-        field = lift_field(p.model.equations)
+    def __init__(self, model: Model, theta, band: int = 0) -> None:
+        field = lift_field(model.equations)
         kernels = {"rhs": ("field", derive_rhs(field)), "jac": ("field", derive_jac(field))}
-        self.native = compile_kernels(kernels, len(p.theta), "llvm")
-        self.p = self.native.pack(np.array(p.theta))
-        self.n = len(p.z0)
+        self.native = compile_kernels(kernels, len(theta), "llvm")
+        self.p = self.native.pack(np.array(theta, dtype=float))
+        self.n = field.n_states
         self.place = (np.array(field.jacobian.rows), np.array(field.jacobian.cols))
-        self.band = p.band
+        self.band = band
 
     def rhs(self, t: float, z: np.ndarray) -> np.ndarray:
         return self.native.call("rhs", t, z, self.p)
@@ -127,7 +128,7 @@ def by_scipy(p: Problem, solver: str, rtol: float, compiled: Compiled) -> Run:
 def measure(p: Problem, solvers: tuple[str, ...], rtols, limit: float) -> list[Run]:
     """Return the runs of one problem."""
     runs = []
-    compiled = Compiled(p)
+    compiled = Compiled(p.model, p.theta, p.band)
     for solver in solvers:
         for rtol in rtols:
             scipy = solver.startswith("scipy:")
