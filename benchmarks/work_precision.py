@@ -13,10 +13,11 @@ needs more than ``--limit`` seconds is not asked for a tighter tolerance.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -132,11 +133,10 @@ def measure(p: Problem, solvers: tuple[str, ...], rtols, limit: float) -> list[R
     for solver in solvers:
         for rtol in rtols:
             scipy = solver.startswith("scipy:")
-            begun = time.perf_counter()
             run = by_scipy(p, solver, rtol, compiled) if scipy else by_symode(p, solver, rtol)
             runs.append(run)
             print(line(run), flush=True)
-            if time.perf_counter() - begun > limit:
+            if not run.seconds <= limit:
                 break
     return runs
 
@@ -228,6 +228,17 @@ def exceptions(runs: list[Run]) -> str:
     return "\n".join(head + rows)
 
 
+def merged(runs: list[Run]) -> list[Run]:
+    """Return these runs with those of other problems measured before; keep all for next time."""
+    path = ROOT / "docs" / "_static" / "work_precision.json"
+    done = {run.problem for run in runs}
+    before = json.loads(path.read_text("utf-8")) if path.is_file() else []
+    runs = [*runs, *(Run(**row) for row in before if row["problem"] not in done)]
+    runs.sort(key=lambda run: names().index(run.problem))
+    path.write_text(json.dumps([asdict(run) for run in runs], indent=0) + "\n", "utf-8")
+    return runs
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -248,6 +259,7 @@ def main() -> int:
         runs += mine
     print("\n" + exceptions(runs))
     if options.docs:
+        runs = merged(runs)
         path = ROOT / "docs" / "work_precision.md"
         path.write_text(HEAD + page(runs), encoding="utf-8")
     beyond = [r for r in runs if not r.solver.startswith("scipy:") and (
