@@ -1,6 +1,8 @@
 """The matrix: method x loss x with-respect-to x solver x problem, each cell before three judges.
 
-Run ``python -m benchmarks.matrix`` to compute it and write docs/matrix.md. The judges of a cell:
+Run ``python -m benchmarks.matrix`` to compute it and write docs/matrix.md: each method, solver,
+loss and kind of initial values, with the problems in turn; ``--all`` takes every problem with each.
+The judges of a cell:
 
 - exact: J's derivative to 16 digits and more, by Taylor series in arbitrary precision;
 - taylor: remainders of second order on frozen steps, and differences for the times;
@@ -136,6 +138,18 @@ def all_cells() -> Iterator[Cell]:
         yield Cell(*values)
 
 
+def in_turn() -> list[Cell]:
+    """Return every combination of all but the problem, which goes round."""
+    order = {name: i for i, name in enumerate(PROBLEMS)}
+    place = {v: i for row in (METHODS, SOLVERS, LOSSES) for i, v in enumerate(row)}
+    return [
+        c
+        for c in all_cells()
+        if (place[c.method] + place[c.solver] + place[c.loss] + c.from_initial) % len(order)
+        == order[c.problem]
+    ]
+
+
 def pairwise() -> list[Cell]:
     """Return few cells in which every pair of values occurs, found greedily."""
     cells = list(all_cells())
@@ -226,11 +240,11 @@ def page(verdicts: dict[Cell, Verdict]) -> str:
     lines = [
         "# Every combination, judged",
         "",
-        "Written by `python -m benchmarks.matrix`, which computes "
-        f"{len(verdicts)} combinations: {len(METHODS)} methods, {len(SOLVERS)} solvers, losses "
+        "Written by `python -m benchmarks.matrix`, which computes these "
+        f"{len(verdicts)} combinations of {len(METHODS)} methods, {len(SOLVERS)} solvers, losses "
         f"({', '.join(LOSSES)}; observations at both ends, repeated and between), "
-        f"problems ({', '.join(PROBLEMS)}), initial values given or from the parameters, each with "
-        "its derivatives in everything.",
+        f"problems ({', '.join(PROBLEMS)}; in turn, or each with `--all`), initial values given or "
+        "from the parameters, each with its derivatives in everything.",
         "",
         "Each goes before three judges: the exact derivative by Taylor series in arbitrary "
         "precision, remainders of second order on frozen steps (for times: differences), and "
@@ -278,20 +292,19 @@ def _kind(refusal: str) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Compute the matrix (or the pairwise part, with --thin) and write the page."""
-    cells = pairwise() if "--thin" in arguments else list(all_cells())
+    """Compute the matrix and write the page as it grows; --thin stops after the pairwise part."""
+    cells = pairwise()
+    if "--thin" not in arguments:
+        more = all_cells() if "--all" in arguments else in_turn()
+        cells += [cell for cell in more if cell not in set(cells)]
     verdicts = {}
     for k, cell in enumerate(cells):
         verdicts[cell] = judge(cell)
         if verdicts[cell].failures:
             print(f"{cell}: {verdicts[cell].failures}", flush=True)
-        if k % 100 == 0:
-            print(f"{k} of {len(cells)}", file=sys.stderr, flush=True)
-    text = page(verdicts)
-    if "--thin" in arguments:
-        print(text)
-    else:
-        PAGE.write_text(text, encoding="utf-8")
+        if k % 20 == 0 or k + 1 == len(cells):
+            print(f"{k + 1} of {len(cells)}", file=sys.stderr, flush=True)
+            PAGE.write_text(page(verdicts), encoding="utf-8")
     return int(any(v.failures for v in verdicts.values()))
 
 

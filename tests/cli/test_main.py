@@ -1,11 +1,14 @@
 """The command line: results on stdout, progress on stderr, and a code for each way to end."""
 
+import argparse
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from symode.cli import verify
 from symode.cli.codes import BAD_INPUT, FAILED, PASSED, SENTENCES, SOLVER_FAILED
 from symode.cli.files import numbers
 from symode.cli.main import COMMANDS, main
@@ -101,6 +104,15 @@ def test_usage_errors_leave_with_2_and_help_names_the_codes(capsys):
     out = capsys.readouterr().out
     assert all(sentence[:30] in out for sentence in SENTENCES.values())
     assert all(command.NAME in out for command in COMMANDS)
+
+
+def test_every_option_and_code_is_on_the_reference_page():
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "cli.md").read_text("utf-8")
+    parser = argparse.ArgumentParser(add_help=False)
+    verify.add_arguments(parser)
+    options = [o for a in parser._actions for o in a.option_strings]
+    assert options and all(f"`{option}" in page for option in options)
+    assert all(f"| {code} | {sentence} |" in page for code, sentence in SENTENCES.items())
 
 
 def test_the_module_runs_as_a_command():
