@@ -14,7 +14,7 @@ X, Y, K = sp.symbols("x y k")
 END = symode.Loss(terminal=X)
 
 every_method = pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
-every_kind = pytest.mark.parametrize("solver", ["tsit5", "dop853", "rodas5p"])
+every_kind = pytest.mark.parametrize("solver", ["tsit5", "dop853", "rodas5p", "radau9"])
 
 
 @every_kind
