@@ -16,20 +16,20 @@ import symode
 IN_BED = [3, 8, 26, 76, 225, 298, 258, 233, 189, 128, 68, 29, 14, 4]
 BOYS = 763
 
-S, I, beta, gamma, size = sp.symbols("S I beta gamma size", positive=True)
+well, ill, beta, gamma, size = sp.symbols("well ill beta gamma size", positive=True)
 model = symode.Model(
-    {S: -beta * S * I / BOYS, I: beta * S * I / BOYS - gamma * I},
+    {well: -beta * well * ill / BOYS, ill: beta * well * ill / BOYS - gamma * ill},
     parameters=[beta, gamma, size],
-    initial={S: BOYS - 1, I: 1},
+    initial={well: BOYS - 1, ill: 1},
 )
 problem = symode.Problem(
     model,
-    symode.Data(np.arange(1, 15), {"I": IN_BED}),
+    symode.Data(np.arange(1, 15), {"ill": IN_BED}),
     noise=symode.NegativeBinomial(size),
     bounds={beta: (0.1, 10), gamma: (0.02, 2), size: (0.1, 1000)},
     scale="log10",
 )
-fit = symode.fit(problem, starts=10, seed=0)
+fit = symode.fit(problem, starts=10, seed=0, optimizer="scoring", workers=1)
 print(fit.summary(), fit.table(), sep="\n\n")
 profiles = fit.profiles([beta, gamma], workers=1)
 print(*profiles.values(), sep="\n")
@@ -37,13 +37,11 @@ print(*profiles.values(), sep="\n")
 # Every infected boy infected R0 others at first. The boys who escape are a share e with
 # log(e) = R0 (e - 1): the final size of the model (Kermack & McKendrick, 1927).
 r_0 = fit.theta["beta"] / fit.theta["gamma"]
-escaped = float(sp.nsolve(sp.log(S) - r_0 * (S - 1), S, 0.05))
-print(
-    f"R0 = {r_0:.2f}; {100 * (1 - escaped):.0f} % fell ill; ill for {1 / fit.theta['gamma']:.1f} d"
-)
+escaped = float(sp.nsolve(sp.log(well) - r_0 * (well - 1), well, 0.05))
+print(f"R0 = {r_0:.2f}; {100 * (1 - escaped):.0f} % fell ill")
 
-# Grinsztajn, Semenova, Margossian & Riou (2021), Statistics in Medicine 40, 6209, with weak priors:
-# posterior means 1.73 and 0.54.
+# Grinsztajn, Semenova, Margossian & Riou (2021), Statistics in Medicine 40, 6209, with
+# weak priors: posterior means 1.73 and 0.54.
 assert fit.best.status == "converged" and fit.n_best >= 5
 for name, published in {"beta": 1.73, "gamma": 0.54}.items():
     low, high = profiles[name].interval

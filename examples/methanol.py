@@ -1,13 +1,12 @@
 """Which of five proposed steps turn methanol into hydrocarbons? Ask the mole fractions.
 
-Methanol gives olefins, and both give paraffins. A step that does not happen has the rate zero, which
-is a bound of the search: one of them ends there, and the others alone reach the published optimum.
+Methanol gives olefins, and both give paraffins. A step that does not happen has the rate zero,
+which is a bound of the search: one ends there, and the others alone reach the published optimum.
 
 Mole fractions over dimensionless time: Maria (1989); Floudas et al. (1999), Handbook of Test
 Problems; numbers as in the collection COPS (Dolan, Moré & Munson, 2004).
 """
 
-import numpy as np
 import sympy as sp
 
 import symode
