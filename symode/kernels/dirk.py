@@ -156,12 +156,12 @@ def newton(
 
     With the rate :math:`\Theta = |\delta_m| / |\delta_{m-1}|`, the error after the m-th iterate is
     at most :math:`\Theta / (1 - \Theta) |\delta_m|` (Hairer & Wanner 1996, eqs. IV.8.9 ff.). A
-    first iterate is judged by the rate of the stage before.
+    first iterate is judged by the rate of the stage before, but in the first stage of a step.
     """
     n, k, stage, psi = system.n, scratch.k, scratch.stage, scratch.new
     clock = scratch.clock
     inverse = 1.0 / (h * method.gamma)
-    last, fresh = 0.0, False
+    last = 0.0
     close = max(CLOSE, ROUNDING / control.rtol)
     most = FULL_ITERATES if control.replay else MAX_ITERATES
     for m in range(most):
@@ -177,11 +177,14 @@ def newton(
             return NONFINITE
         for j in range(n):
             stage[j] += k[i, j]
-        rate = max(size / last, FASTEST) if m > 0 else clock[RATE] ** 0.8
         if m > 0:
-            clock[RATE] = rate
+            rate = max(size / last, FASTEST)
             if rate > GOOD_RATE:
                 scratch.count[SLOW] = 1
+        else:
+            # Trusted less and less until it is measured again: at least once in each step.
+            rate = clock[RATE] ** 0.8 if i > 1 else 1.0
+        clock[RATE] = rate
         if control.replay:
             # Until rounding ends the progress.
             if size == 0.0 or (size < FULL and m > 0 and rate >= 0.5):
@@ -189,16 +192,14 @@ def newton(
         elif size == 0.0 or size * rate <= close * (1.0 - rate):
             return SUCCESS
         if m > 0 and rate > SLOW_RATE:
-            if fresh and rate >= 1.0:
+            # One that grows may end at another solution of the stage, beyond a singularity.
+            if rate >= 1.0 and not control.replay:
                 return NO_CONVERGENCE
             # At the iterate itself: it then converges quadratically.
             evaluate_jacobian(system, t, stage, scratch)
             clock[T_JAC] = t
             if not _factor(method, system, h, scratch):
                 return SINGULAR
-            fresh = True
-        else:
-            fresh = False
         last = size
     return NO_CONVERGENCE
 

@@ -1,6 +1,6 @@
 """ESDIRK4(3)6L[2]SA2: an L-stable method of order 4, for loose tolerances.
 
-Matrix and error weights are published as fractions. The weights are taken three times, with which
+Matrix and error weights are published as fractions. The weights are taken five times, with which
 the error at a tolerance is that of the methods of order 5 here. No interpolant is published, and
 the one here is derived from the matrix. On the Prothero-Robinson problem with stiffness L,
 measured: error h**3 / L at the steps, h**4 between them.
@@ -53,7 +53,7 @@ def load() -> DirkTableau:
         embedded_order=3,
         a=a,
         c=a.sum(axis=1),
-        e=-3.0 * np.array([float(Fraction(entry)) for entry in E]),
+        e=-5.0 * np.array([float(Fraction(entry)) for entry in E]),
         dense=stage_value_dense(a, order=3, stiff_order=3),
         dense_order=3,
         source="C. A. Kennedy & M. H. Carpenter (2019), Diagonally implicit Runge-Kutta methods "
