@@ -15,9 +15,24 @@ RTOL, ATOL = 1e-9, 1e-11
 LIMIT = 1e3 * RTOL
 
 every_method = pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
-every_solver = pytest.mark.parametrize("solver", SOLVERS)
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
-every_loss = pytest.mark.parametrize("loss", LOSSES)
+
+#: One solver of each kind meets every combination; of the others each meets a quarter, so that
+#: every pair of values still occurs.
+WHOLE = ("tsit5", "rodas5p")
+
+
+def combinations() -> list:
+    """Return (method, solver, case, loss) for every test of conformance."""
+    chosen = []
+    for i, method in enumerate(METHODS):
+        for j, solver in enumerate(SOLVERS):
+            for k, case in enumerate(CASES):
+                for l, loss in enumerate(LOSSES):  # noqa: E741
+                    if solver in WHOLE or (i + j + k + l) % 4 == 0:
+                        name = f"{method.name}-{solver}-{case.name}-{loss}"
+                        chosen.append(pytest.param(method, solver, case, loss, id=name))
+    return chosen
 
 
 def gradient_of(case: Case, loss: str, *, initial: bool = False, **options) -> symode.Gradient:
@@ -42,10 +57,7 @@ def initial_of(case: Case) -> np.ndarray:
     return np.array([float(e.subs(values)) for e in case.initial.values()])
 
 
-@every_loss
-@every_case
-@every_solver
-@every_method
+@pytest.mark.parametrize(("method", "solver", "case", "loss"), combinations())
 def test_gradient_is_the_closed_form_one(method, solver, case, loss):
     # Both ways of giving z0: as values, and as z0(theta, t0), whose derivative joins in.
     for initial in (False, True):

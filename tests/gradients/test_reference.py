@@ -37,9 +37,23 @@ def check(entry: Entry, method, solver: str) -> None:
     assert entry.error(found) <= 1e-6
 
 
-@pytest.mark.parametrize("solver", ["auto", "tsit5", "dop853", *STIFF_SOLVERS])
-@pytest.mark.parametrize("entry", CALM, ids=name_of)
-@every_method
+#: Each solver meets every entry and every method; these meet every pair of them.
+WHOLE = ("auto", "tsit5", "rodas5p")
+
+
+def combinations() -> list:
+    """Return (method, entry, solver) for the problems that are not stiff."""
+    chosen = []
+    for i, method in enumerate(METHODS):
+        for j, entry in enumerate(CALM):
+            for k, solver in enumerate(["auto", "tsit5", "dop853", *STIFF_SOLVERS]):
+                if solver in WHOLE or (i + j + k) % 3 == 0:
+                    name = f"{method.name}-{entry.name}-{solver}"
+                    chosen.append(pytest.param(method, entry, solver, id=name))
+    return chosen
+
+
+@pytest.mark.parametrize(("method", "entry", "solver"), combinations())
 def test_gradient_to_six_digits_at_rtol_1e_8(method, entry, solver):
     check(entry, method, solver)
 
