@@ -51,6 +51,8 @@ _HOME = {
     "fit": "symode.problems.fit",
     "read_sbml": "symode.bridges.sbml",
     "SbmlModel": "symode.bridges.sbml",
+    "read_petab": "symode.bridges.petab",
+    "PetabProblem": "symode.bridges.petab",
     "ImportFileError": "symode.errors",
     "Fit": "symode.problems.result",
     "Profile": "symode.problems.profiles",
@@ -113,6 +115,7 @@ __all__ = [
     "Normal",
     "NormalPrior",
     "ObservationGroup",
+    "PetabProblem",
     "Poisson",
     "Problem",
     "Profile",
@@ -129,11 +132,13 @@ __all__ = [
     "fit",
     "global_sensitivity",
     "local_sensitivity",
+    "read_petab",
     "read_sbml",
     "verify",
 ]
 
 if TYPE_CHECKING:
+    from symode.bridges.petab import PetabProblem, read_petab
     from symode.bridges.sbml import SbmlModel, read_sbml
     from symode.equations.equations import Equations
     from symode.equations.loss import LeastSquares, Loss, ObservationGroup

@@ -84,13 +84,20 @@ def numbers(text: str) -> list[float] | dict[str, float]:
 
 
 def read_problem(path: str, name: str) -> Any:
-    """Return the problem of a file.
+    """Return the problem of a Python file, or of a PEtab problem (``.yaml``).
 
     Raises
     ------
     OptionError
         When the file does not define one of this name.
+    ImportFileError
+        When it is no PEtab problem.
     """
+    if Path(path).suffix.lower() in (".yaml", ".yml"):
+        from symode.bridges.petab import read_petab
+
+        say(f"symode: reading {path}")
+        return read_petab(path)
     from symode.problems.problem import Problem
 
     say(f"symode: running {path}")

@@ -20,6 +20,8 @@ run it; it must define
 
   problem  a symode.Problem
 
+A file that ends in .yaml is a PEtab problem; it is read, and nothing of it is run.
+
 The estimates are printed on stdout as a table, or as JSON; progress goes to stderr. With --out
 each search is kept in a file as it ends, and --resume goes on from it.
 
@@ -29,7 +31,7 @@ exit codes: 0 the best search converged; 1 it did not, or all failed; 2 wrong us
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what this command takes."""
-    parser.add_argument("file", metavar="FILE", help="Python file that defines the problem")
+    parser.add_argument("file", metavar="FILE", help="Python file, or PEtab problem (.yaml)")
     parser.add_argument("--problem", default="problem", metavar="NAME", help="name of the problem")
     parser.add_argument("--starts", type=int, default=20, help="searches (default: 20)")
     parser.add_argument("--seed", type=int, help="of the starting points (default: drawn, told)")

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sympy as sp
@@ -29,6 +29,9 @@ from symode.solvers.methods import did_you_mean
 from symode.symbolic.build import build
 from symode.symbolic.derive import derive_dense
 from symode.symbolic.graph import Builder, Graph
+
+if TYPE_CHECKING:
+    from symode.problems.rest import RestedMap
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -47,6 +50,9 @@ class Condition:
         {state: number or expression} at t0, in place of the model's own.
     t0
         When the experiment starts; that of the problem by default.
+    rest
+        Another condition, of pre-equilibration: the experiment starts at the steady state under it,
+        but for the states in ``initial``.
 
     Examples
     --------
@@ -57,6 +63,7 @@ class Condition:
     values: Mapping[Any, Any] = field(default_factory=dict)
     initial: Mapping[Any, Any] = field(default_factory=dict)
     t0: float | None = None
+    rest: Condition | None = None
 
     def __post_init__(self) -> None:
         for name in ("values", "initial"):
@@ -69,6 +76,13 @@ class Condition:
             object.__setattr__(self, name, {str(key): value for key, value in given.items()})
         if self.t0 is not None and not np.isfinite(float(self.t0)):
             raise OptionError(f"t0= of a Condition must be finite; got {self.t0!r}.")
+        if self.rest is not None and not (
+            isinstance(self.rest, Condition) and self.rest.rest is None
+        ):
+            raise OptionError(
+                "rest= of a Condition must be another Condition, itself without rest=; got "
+                f"{self.rest!r}."
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +131,11 @@ class ParameterMap:
             result += gradient[..., self.places] @ self._rows(outer)[:, 1:]
         return result
 
+    @property
+    def phases(self) -> tuple[ParameterMap, ...]:
+        """The maps of a condition: this one alone."""
+        return (self,)
+
     @cached_property
     def is_identity(self) -> bool:
         """Whether the model's parameters are the problem's, in order."""
@@ -147,7 +166,7 @@ class Layout:
     equations: Equations
     names: tuple[str, ...]
     families: Mapping[str, tuple[str, ...]]
-    maps: Mapping[str, ParameterMap]
+    maps: Mapping[str, ParameterMap | RestedMap]
 
     def spread(self, given: Mapping[Any, Any]) -> dict[str, Any]:
         """Return a mapping by name in which the name of a family stands for all its copies."""
@@ -190,11 +209,8 @@ def make_layout(
     model_names = equations.parameter_names
     _check(equations, conditions, extras, locals_)
     equations, starts = _with_starts(equations, conditions)
-    everywhere = [
-        name
-        for name in model_names
-        if conditions and all(name in c.values for c in conditions.values())
-    ]
+    phases = [p for c in conditions.values() for p in (c, c.rest) if p is not None]
+    everywhere = [name for name in model_names if phases and all(name in p.values for p in phases)]
     names: list[str] = []
     families: dict[str, tuple[str, ...]] = {}
     for name in model_names:
@@ -206,12 +222,27 @@ def make_layout(
             names.append(name)
     names.extend(symbol.name for symbol in extras)
     # A parameter that every condition sets may still be what its own expression is made of.
-    names.extend(n for n in everywhere if any(_uses_itself(c, n) for c in conditions.values()))
+    names.extend(n for n in everywhere if any(_uses_itself(p, n) for p in phases))
     symbols = {s.name: s for s in (*equations.parameters, *extras)}
-    maps = {
-        name: _make_map(name, condition, equations, starts, names, families, symbols)
-        for name, condition in conditions.items()
-    }
+    shared = equations, starts, names, families, symbols
+    plain = {name: _make_map(name, condition, *shared) for name, condition in conditions.items()}
+    maps: dict[str, ParameterMap | RestedMap] = dict(plain)
+    if any(condition.rest is not None for condition in conditions.values()):
+        from symode.problems.rest import RestedMap, Rests
+
+        rests = Rests(equations)
+        for name, condition in conditions.items():
+            if condition.rest is not None:
+                states = [s for s in starts if s not in condition.initial]
+                maps[name] = RestedMap(
+                    plain[name],
+                    _make_map(name, condition.rest, *shared),
+                    rests,
+                    name,
+                    np.array([equations.state_names.index(s) for s in states], dtype=np.int64),
+                    np.array([starts[s][0] for s in states], dtype=np.int64),
+                    condition.t0,
+                )
     return Layout(equations, tuple(names), families, maps)
 
 
@@ -229,6 +260,9 @@ def _make_map(
     settings = {p: as_expression(value) for p, value in condition.values.items()}
     for state, (place, default) in starts.items():
         given = condition.initial.get(state)
+        if condition.rest is not None and given is None:
+            # The steady state, which `RestedMap` puts there.
+            default = sp.Integer(0)
         settings[equations.parameter_names[place]] = (
             default if given is None else as_expression(given)
         )
@@ -302,7 +336,7 @@ def _with_starts(
     changed = [
         state
         for state in equations.state_names
-        if any(state in c.initial for c in conditions.values())
+        if any(state in c.initial or c.rest is not None for c in conditions.values())
     ]
     if not changed:
         return equations, {}
@@ -349,10 +383,11 @@ def _check(
             raise OptionError(
                 f"conditions= must map names to symode.Condition(...); {label!r} is {condition!r}."
             )
-        for what, given, names in (
-            ("values", condition.values, known),
-            ("initial", condition.initial, states),
-        ):
+        entries = [("values", condition.values, known), ("initial", condition.initial, states)]
+        if condition.rest is not None:
+            entries.append(("values", condition.rest.values, known))
+            entries.append(("initial", condition.rest.initial, states))
+        for what, given, names in entries:
             for name, value in given.items():
                 if name not in names:
                     kind = "parameter" if what == "values" else "state"

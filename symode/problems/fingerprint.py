@@ -40,8 +40,10 @@ def fingerprint(problem: Problem) -> dict[str, str]:
                   getattr(column.noise, "df", None), column.codes, graph.digest]  # fmt: skip
     maps: list[Any] = []
     for name, part in problem.layout.maps.items():
-        digest = None if part.graph is None else part.graph.digest
-        maps += [name, part.source, part.constant, part.places, digest, problem.part(name).t0]
+        for phase in part.phases:
+            digest = None if phase.graph is None else phase.graph.digest
+            maps += [name, phase.source, phase.constant, phase.places, digest]
+        maps += [len(part.phases), part.places, problem.part(name).t0]
     priors = [(i, repr(prior)) for i, prior in problem.priors]
     return {
         "model": _hash(

@@ -26,6 +26,7 @@ from symode.problems.censoring import KNOWN, censored_slopes, censored_term
 from symode.problems.conditions import ParameterMap
 from symode.problems.data import Series
 from symode.problems.noise import Noise, Slopes
+from symode.problems.rest import RestedMap
 
 Floats = NDArray[np.float64]
 
@@ -106,7 +107,7 @@ class Part:
         self,
         name: str,
         equations: Equations,
-        parameters: ParameterMap,
+        parameters: ParameterMap | RestedMap,
         series: Sequence[Series],
         columns: Sequence[Column],
         t0: float,
@@ -135,11 +136,16 @@ class Part:
         """Time of the last measurement."""
         return max(float(b.times.max()) for b in self.blocks if b.times.size)
 
+    @property
+    def end(self) -> float:
+        """End of the solve: the last measurement, or a time after t0 where all were made then."""
+        return self.last if self.last > self.t0 else self.t0 + 1e-3 * max(1.0, abs(self.t0))
+
     @cached_property
     def task(self) -> Task:
         """The gradient's task."""
         task = make_task(
-            self.equations, self.loss, (self.t0, None), from_initial=True, **self.options
+            self.equations, self.loss, (self.t0, self.end), from_initial=True, **self.options
         )
         return task if self.sibling is None else self.sibling.task.sharing_kernels_with(task)
 
@@ -247,6 +253,7 @@ class Part:
                     Loss(observations=groups),
                     names,
                     t0=self.t0,
+                    t1=self.end,
                     shared=None if self.sibling is None else self.sibling._residuals(moving)[0],
                     **self.options,
                 ),

@@ -165,7 +165,7 @@ class Problem:
         starts = {n: self.t0 if c.t0 is None else float(c.t0) for n, c in settings.items()}
         for name, series in found.items():
             check_series(name, series, self.columns, starts[name])
-        check_sigma(self.columns, layout, self.space)
+        self._check_sigma()
         self._found, self._starts = found, starts
         self.parts = self._make_parts(self.columns)
 
@@ -298,7 +298,7 @@ class Problem:
         values = part.parameters.theta(self.parameters(theta))
         wanted = np.atleast_1d(np.asarray(times, dtype=float))
         order = np.argsort(wanted, kind="stable")
-        last = max(float(wanted.max()), part.last)
+        last = max(float(wanted.max()), part.end)
         solution = Model(part.equations).solve(
             (part.t0, last), theta=values, times=wanted[order], dense_output=False, **self.options
         )
@@ -334,6 +334,9 @@ class Problem:
             theta = fixed | self.layout.spread(theta)
         return vector(theta, names, "parameters", ParameterError)
 
+    def _check_sigma(self) -> None:
+        check_sigma(self.columns, self.layout, self.space)
+
     @cached_property
     def _simulator(self) -> Simulator:
         return Simulator(self.parts, self.workers)
@@ -354,13 +357,16 @@ class Problem:
                     sibling=parts[0] if parts else None,
                 )
             )
+        self._check_courses(parts)
+        return tuple(parts)
+
+    def _check_courses(self, parts: Sequence[Part]) -> None:
         for part in parts:
             if not part.last > part.t0:
                 where = f"of condition {part.name!r} " if part.name else ""
                 raise DataError(
                     f"All measurements {where}were made at t0 = {part.t0:g}: nothing happens yet."
                 )
-        return tuple(parts)
 
     def _floored(self, column: Column) -> Column:
         if not column.noise.is_positive:

@@ -78,3 +78,12 @@ def test_a_course_is_a_table_that_reads_back(file, capsys) -> None:
     assert main(["simulate", file, "--times", "1", "--json", "--theta", "0.5,3,1"]) == PASSED
     found = json.loads(capsys.readouterr().out)
     assert found["x"] == pytest.approx([3 * np.exp(-0.5)], rel=1e-7)
+
+
+def test_a_petab_problem_is_read_and_not_run(tmp_path, capsys) -> None:
+    path = tmp_path / "problem.yaml"
+    path.write_text("format_version: 9\n")
+    from symode.cli.main import main
+
+    assert main(["fit", str(path), "--starts", "1"]) == 2
+    assert "version 1" in capsys.readouterr().err

@@ -1,0 +1,181 @@
+"""The files of a PEtab problem: found, bounded, and read into tables.
+
+A problem from elsewhere is untrusted: its files must lie in its own folder, are of bounded size,
+and nothing of them is executed.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from symode.errors import ImportFileError, MissingExtraError
+
+#: Bytes of the file that lists the others, of one table; rows of all tables of one kind.
+MOST_YAML: Final = 2**20
+MOST_TABLE: Final = 64 * 2**20
+MOST_ROWS: Final = 1_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """The tables of a problem, as data frames of the `petab` library, and its model's text."""
+
+    name: str
+    conditions: Any
+    measurements: Any
+    observables: Any
+    parameters: Any
+    sbml: bytes
+    sbml_name: str
+
+
+def library() -> Any:
+    """Return the module petab.v1.
+
+    Raises
+    ------
+    MissingExtraError
+        When it is not installed.
+    """
+    try:
+        import petab.v1 as petab
+    except ImportError as error:
+        raise MissingExtraError(
+            "Reading PEtab needs the petab library: install the extra, symode-adjoint[petab]."
+        ) from error
+    return petab
+
+
+def read_tables(source: Any) -> Tables:
+    """Return the tables of a problem of version 1.
+
+    Raises
+    ------
+    ImportFileError
+        Naming the file that is missing, too large, outside the folder, or no table of its kind.
+    """
+    petab = library()
+    path = Path(source)
+    content = _read_yaml(path)
+    version = str(content.get("format_version", ""))
+    if version.split(".")[0] not in ("1", "v1"):
+        raise ImportFileError(
+            f"{path} has the format_version {version or 'missing'}; version 1 is supported."
+        )
+    problem = _only(content.get("problems"), f"{path}: problems")
+    if not isinstance(problem, dict):
+        raise ImportFileError(f"{path}: problems must be a list of mappings.")
+    folder = path.resolve().parent
+    if problem.get("mapping_files"):
+        raise ImportFileError(f"{path} has mapping_files, which are not supported.")
+
+    def table(names: Any, reader: Callable[[str], Any], what: str) -> Any:
+        return _table(path, folder, names, reader, what)
+
+    sbml_name = _only(problem.get("sbml_files"), f"{path}: sbml_files")
+    sbml = _inside(path, folder, sbml_name).read_bytes()
+    parameters = content.get("parameter_file")
+    return Tables(
+        str(path),
+        table(problem.get("condition_files"), petab.get_condition_df, "condition_files"),
+        table(problem.get("measurement_files"), petab.get_measurement_df, "measurement_files"),
+        table(problem.get("observable_files"), petab.get_observable_df, "observable_files"),
+        table(parameters, petab.get_parameter_df, "parameter_file"),
+        sbml,
+        str(sbml_name),
+    )
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        size = path.stat().st_size
+        if size > MOST_YAML:
+            raise ImportFileError(f"{path} has {size / 2**20:.0f} MB; at most 1 is read.")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ImportFileError(f"{path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise ImportFileError(f"{path} is not text in UTF-8.") from None
+    try:
+        # Aliases let a short text stand for an endless one; no problem needs them.
+        for token in yaml.scan(text, Loader=yaml.SafeLoader):
+            if isinstance(token, yaml.AliasToken | yaml.TagToken):
+                raise ImportFileError(
+                    f"{path}, line {token.start_mark.line + 1}: aliases and tags are refused."
+                )
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ImportFileError(f"{path} is not YAML: {_brief(error)}.") from None
+    if not isinstance(content, dict):
+        raise ImportFileError(f"{path} must hold a mapping: format_version, parameter_file, ...")
+    return content
+
+
+def _table(path: Path, folder: Path, names: Any, reader: Callable[[str], Any], what: str) -> Any:
+    """Return the rows of all files of one kind."""
+    import pandas as pd
+
+    listed = names if isinstance(names, list) else [names]
+    if not listed or listed == [None]:
+        raise ImportFileError(f"{path} names no {what}.")
+    frames = []
+    for name in listed:
+        file = _inside(path, folder, name)
+        try:
+            with warnings.catch_warnings():
+                # The library uses what pandas will change.
+                warnings.simplefilter("ignore")
+                frames.append(reader(str(file)))
+        except (ImportFileError, MemoryError):
+            raise
+        except Exception as error:  # the library raises all kinds
+            raise ImportFileError(f"{file} is no table of {what}: {_brief(error)}.") from None
+    if sum(len(frame) for frame in frames) > MOST_ROWS:
+        raise ImportFileError(f"{path}: the tables of {what} have more than {MOST_ROWS} rows.")
+    return frames[0] if len(frames) == 1 else pd.concat(frames)
+
+
+def _inside(path: Path, folder: Path, name: Any) -> Path:
+    """Return a file of the problem's folder.
+
+    Raises
+    ------
+    ImportFileError
+        For addresses, absolute paths, and paths that leave the folder.
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise ImportFileError(f"{path} names a file as {name!r}; a file name is expected.")
+    parts = re.split(r"[/\\]", name)
+    if ":" in name or name.startswith(("/", "\\", "~")) or ".." in parts:
+        raise ImportFileError(
+            f"{path} names the file {name!r}: only files in the problem's own folder are read, "
+            "by relative names without '..'."
+        )
+    file = folder / name
+    resolved = file.resolve()
+    if not resolved.is_relative_to(folder):
+        raise ImportFileError(f"{path} names the file {name!r}, which leads out of its folder.")
+    if not resolved.is_file():
+        raise ImportFileError(f"{path} names the file {name!r}, which there is not.")
+    size = resolved.stat().st_size
+    if size > MOST_TABLE:
+        raise ImportFileError(f"{file} has {size / 2**20:.0f} MB; at most 64 are read.")
+    return file
+
+
+def _only(given: Any, what: str) -> Any:
+    if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != 1:
+        count = len(given) if isinstance(given, Sequence) and not isinstance(given, str) else 0
+        raise ImportFileError(f"{what} must list exactly one entry; it lists {count}.")
+    return given[0]
+
+
+def _brief(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300].rstrip(".")
