@@ -172,10 +172,15 @@ def _size_information(mean: Floats, size: Floats) -> Floats:
     """
     from scipy.stats import nbinom
 
+    share = size / (size + mean)
+    lasts = np.minimum(TERMS, nbinom.ppf(1 - 1e-12, size, share) + 1).astype(int)
     result = np.empty_like(mean)
-    for i, (mu, r) in enumerate(zip(mean, size, strict=True)):
-        last = int(min(TERMS, nbinom.ppf(1 - 1e-12, r, r / (r + mu)) + 1))
+    for i, (mu, r, p, last) in enumerate(zip(mean, size, share, lasts, strict=True)):
         j = np.arange(last)
-        total = np.sum(nbinom.sf(j, r, r / (r + mu)) / (r + j) ** 2)
+        # Probabilities by their ratio: a tenth of the time of nbinom.sf.
+        ratios = np.log((j[:-1] + r) / (j[:-1] + 1) * (mu / (r + mu)))
+        logs = r * np.log(p) + np.concatenate([[0.0], np.cumsum(ratios)])
+        above = np.maximum(1.0 - np.cumsum(np.exp(logs)), 0.0)
+        total = np.sum(above / (r + j) ** 2)
         result[i] = max(total - mu / (r * (r + mu)), 0.0)
     return result
