@@ -35,7 +35,8 @@ def censored_term(code: int, u: sp.Expr, location: sp.Expr, sigma: sp.Expr) -> s
     w = (u - location) / sigma
     if code == ABOVE:
         w = -w
-    near = -sp.log(sp.erfc(-w / sp.sqrt(2)) / 2)
+    # Unevaluated: SymPy would write 2 - erfc(v) for erfc(-v), and lose the digits of its tail.
+    near = -sp.log(sp.erfc(-w / sp.sqrt(2), evaluate=False) / 2)
     # Abramowitz & Stegun (1964), 26.2.12.
     inverse = w**-2
     tail = 1 - inverse * (1 - inverse * (3 - inverse * (15 - 105 * inverse)))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import sympy as sp
 from scipy import stats
+from scipy.special import log_ndtr
 
 import symode
 from symode.errors import DataError, OptionError
@@ -139,6 +140,24 @@ def test_a_censored_term_is_the_log_probability_also_far_out(code: int, w: float
     assert slopes.location[0] / 0.3 == pytest.approx(
         (moved[0] - moved[1]) / (2 * h), rel=1e-5, abs=1e-9
     )
+
+
+@pytest.mark.parametrize("kind", [symode.Normal, symode.LogNormal])
+@pytest.mark.parametrize("sigma", [0.1, S], ids=["number", "parameter"])
+@pytest.mark.parametrize("code", [BELOW, ABOVE])
+def test_what_is_compiled_of_a_censored_term_keeps_its_digits_far_out(kind, sigma, code) -> None:
+    # SymPy writes erfc(-v) as 2 - erfc(v) where it can take out a sign: nothing of the probability
+    # is then left from 8 standard deviations on.
+    model = symode.Model({X: 0 * X}, parameters=[K, S], initial={X: K})
+    data = symode.Data([1.0], {"x": [3.0]}, censored={"x": [code]})
+    bounds = {K: (-np.inf, np.inf), S: (1e-3, 10)}
+    problem = symode.Problem(model, data, kind(sigma), bounds=bounds)
+    for w in (-36.0, -20.0, -9.5, -7.0, -3.0, 0.5, 6.0):
+        value = 3.0 + code * 0.1 * w if kind is symode.Normal else 3.0 * np.exp(code * 0.1 * w)
+        point = np.array([value, 0.1])
+        found, slope = problem.objective(point)
+        assert found == pytest.approx(-log_ndtr(w), rel=1e-11), w
+        assert slope == pytest.approx(problem.scores(point).gradient, rel=1e-9), w
 
 
 def test_censored_values_join_the_likelihood() -> None:
