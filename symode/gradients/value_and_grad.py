@@ -326,7 +326,8 @@ class ValueAndGrad(SecondOrder):
         return run_members(values, members, runners)
 
     def _pool(self, count: int) -> list[Runner]:
-        pool: list[Runner] = self.__dict__.setdefault("_runners", [])
+        # One for each calling thread: a runner's arrays belong to one call at a time.
+        pool: list[Runner] = self._local.__dict__.setdefault("pool", [])
         while len(pool) < count:
             pool.append(self.method.prepare(self.task))
         return pool[:count]
@@ -368,7 +369,7 @@ class ValueAndGrad(SecondOrder):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the machine code: it is compiled, or found in the store, where it is used."""
-        return {k: v for k, v in self.__dict__.items() if k not in ("_local", "_runners")}
+        return {k: v for k, v in self.__dict__.items() if k != "_local"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore; runners are made on first use."""

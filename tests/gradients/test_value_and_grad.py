@@ -2,6 +2,7 @@
 
 import pickle
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -163,6 +164,18 @@ def test_threads_may_call_one_function():
     for thread in threads:
         thread.join()
     for (value, slope), (value_then, slope_then) in zip(found, expected, strict=True):
+        assert value == value_then
+        assert np.array_equal(slope, slope_then)
+
+
+def test_threads_may_call_one_batch():
+    vg = value_and_grad()
+    sizes = 1.0 + np.arange(40) / 40
+    points = [vg.pack(theta=size * np.array(THETA), z0=np.outer([size] * 20, Z0)) for size in sizes]
+    expected = [vg(point) for point in points]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(vg, points * 2))
+    for (value, slope), (value_then, slope_then) in zip(found, expected * 2, strict=True):
         assert value == value_then
         assert np.array_equal(slope, slope_then)
 
