@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Model": "symode.interface.model",
     "Equations": "symode.equations.equations",
+    "Event": "symode.equations.event",
     "Loss": "symode.equations.loss",
     "LeastSquares": "symode.equations.loss",
     "ObservationGroup": "symode.equations.loss",
@@ -87,6 +88,7 @@ __all__ = [
     "DiscreteAdjoint",
     "DriftError",
     "Equations",
+    "Event",
     "FiniteDifference",
     "Fit",
     "FitError",
@@ -141,6 +143,7 @@ if TYPE_CHECKING:
     from symode.bridges.petab import PetabProblem, read_petab
     from symode.bridges.sbml import SbmlModel, read_sbml
     from symode.equations.equations import Equations
+    from symode.equations.event import Event
     from symode.equations.loss import LeastSquares, Loss, ObservationGroup
     from symode.equations.vector_loss import VectorLoss
     from symode.errors import (

@@ -14,6 +14,7 @@ NONFINITE: Final = -3
 SINGULAR: Final = -4
 BLOW_UP: Final = -5
 NO_CONVERGENCE: Final = -6
+CHATTERING: Final = -7
 
 SENTENCES: Final[dict[int, str]] = {
     SUCCESS: "the solve reached its end",
@@ -26,5 +27,6 @@ SENTENCES: Final[dict[int, str]] = {
     SINGULAR: "the matrix of the implicit step is singular or not finite",
     NO_CONVERGENCE: "the equations of the implicit stages cannot be solved: Newton's iteration "
     "does not converge",
+    CHATTERING: "events fire without end",
     BLOW_UP: "the solution grows without bound (finite-time blow-up)",
 }

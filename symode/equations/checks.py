@@ -18,6 +18,7 @@ from sympy.functions.elementary.piecewise import ExprCondPair
 from sympy.logic.boolalg import Boolean, BooleanAtom, BooleanFunction
 
 from symode.equations.describe import brief, describe_symbol, listed, name_of
+from symode.equations.event import faults_of_events
 from symode.equations.walk import distinct_nodes
 from symode.errors import ModelError
 
@@ -80,6 +81,7 @@ def check_equations(equations: Equations) -> None:
       - The imaginary unit I in dx/dt: models are real.
       - Unknown symbol k in dx/dt: declare it in parameters=.
     """
+    events = getattr(equations, "events", ())
     refuse(
         find_faults(
             equations.states,
@@ -89,7 +91,13 @@ def check_equations(equations: Equations) -> None:
             equations.initial,
             equations.observables,
         )
+        + (faults_of_events(equations, _declared(equations)) if events else [])
     )
+
+
+def _declared(equations: Equations) -> dict[sp.Basic, str]:
+    symbols = (*equations.states, *equations.parameters, equations.time)
+    return dict.fromkeys(symbols, "declared")
 
 
 def refuse(faults: Sequence[str]) -> None:

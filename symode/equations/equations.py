@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import sympy as sp
 
 from symode.equations.checks import check_equations
+from symode.equations.event import Event
 from symode.equations.mass import Mass, algebraic_rows, algebraic_states
 
 
@@ -33,6 +34,8 @@ class Equations:
         The nonzero entries (row, column, number) of the constant matrix M, row by row, see
         `symode.equations.mass`; None for the identity. M may be singular: a row of zeros is an
         algebraic equation.
+    events
+        What jumps when, see `Event`.
 
     Raises
     ------
@@ -54,6 +57,7 @@ class Equations:
     initial: tuple[sp.Expr, ...] | None = None
     observables: tuple[tuple[str, sp.Expr], ...] = field(default=())
     mass: Mass = None
+    events: tuple[Event, ...] = ()
 
     def __post_init__(self) -> None:
         check_equations(self)

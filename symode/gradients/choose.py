@@ -89,6 +89,8 @@ def choose_method(task: Task) -> tuple[GradientMethod, str]:
     >>> choose_method(task)[0]
     DiscreteAdjoint()
     """
+    if task.events is not None:
+        return DiscreteAdjoint(), "its steps and jumps are differentiated: the model has events"
     directions, (adjoint, forward) = task.n_directions, predicted_costs(task)
     store = store_bytes(task) * task.options.max_steps
     # Models with a mass matrix: see `symode.gradients.methods.base` for what serves them.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from symode.equations.equations import Equations
 from symode.equations.loss import ObservationGroup
+from symode.gradients.jumps import refuse_events
 from symode.gradients.mass import refuse_mass
 from symode.gradients.task import Asked, Task
 from symode.symbolic.derive import Field
@@ -44,6 +45,7 @@ class DirectionalTask(Task):
     def of(cls, base: Task, frozen: bool) -> DirectionalTask:
         """Return the directional task of a task."""
         refuse_mass(base.equations, "A second derivative", "First derivatives do.")
+        refuse_events(base.equations, "A second derivative", "First derivatives do.")
         atol = np.concatenate([base.options.atol, base.options.atol])
         asked = Asked(base.asked.theta, base.asked.z0, False)
         return cls(

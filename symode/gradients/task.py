@@ -14,9 +14,10 @@ from symode.codegen.backends import compile_kernels
 from symode.codegen.compiled import NativeModel
 from symode.equations.equations import Equations
 from symode.equations.loss import Loss, ObservationGroup
-from symode.errors import LossError
+from symode.errors import LossError, UnsupportedCombinationError
 from symode.kernels import types as kt
 from symode.solvers import native
+from symode.solvers.jumps import BACKWARDS, EventFunctions
 from symode.solvers.mass import MassMatrix
 from symode.solvers.options import SolverOptions
 from symode.symbolic.derive import FIELD_KERNELS, Field, augmented, linear_kernels
@@ -120,6 +121,15 @@ class Task:
     def mass(self) -> MassMatrix | None:
         """The mass matrix and what follows from it; None for the identity."""
         return None if self.equations.mass is None else MassMatrix(self.equations, self.field)
+
+    @cached_property
+    def events(self) -> EventFunctions | None:
+        """The model's events; None where it has none."""
+        if not self.equations.events:
+            return None
+        if self.t1 < self.t0:
+            raise UnsupportedCombinationError(BACKWARDS)
+        return EventFunctions(self.equations, self.asked.theta)
 
     @property
     def n(self) -> int:
@@ -250,7 +260,7 @@ class Task:
         """Return another task of the same equations and expressions, with this one's kernels."""
         # Kernels depend on the equations and on the loss's expressions, not on spans or solvers.
         object.__setattr__(other, "_compiled", self._compiled)
-        for name in ("field", "augmented", "mass"):
+        for name in ("field", "augmented", "mass", "events"):
             if name in self.__dict__:
                 other.__dict__[name] = self.__dict__[name]
         return other

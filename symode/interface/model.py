@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from symode.equations.checks import non_smooth_constructs
 from symode.equations.equations import Equations
+from symode.equations.event import resolve_events
 from symode.equations.inputs import SymbolLike, SymbolsLike, from_function, from_mapping
 from symode.equations.loss import LossLike
 from symode.equations.text import parse_model
@@ -19,6 +21,7 @@ from symode.equations.values import vector
 from symode.errors import ModelError, ParameterError
 from symode.gradients.as_scipy import ScipySystem, scipy_system
 from symode.gradients.black_box import BlackBox
+from symode.gradients.jumps import USE_JUMPS, refuse_events
 from symode.gradients.mass import refuse_mass
 from symode.gradients.methods import GradientMethod
 from symode.gradients.value_and_grad import Gradient, ValueAndGrad
@@ -57,6 +60,8 @@ class Model(Derivatives):
     algebraic
         A mapping {state: expression} of algebraic equations ``0 = expression``, instead of
         ``mass``; their states come after those of ``equations``.
+    events
+        A list of `symode.Event`: what the states become when a trigger turns true.
 
     Raises
     ------
@@ -84,11 +89,14 @@ class Model(Derivatives):
         states: SymbolsLike | None = None,
         mass: object = None,
         algebraic: object = None,
+        events: object = (),
     ) -> None:
         if not isinstance(equations, Equations):
             equations = from_mapping(
                 equations, parameters, time, initial, observables, states, mass, algebraic
             )
+        if events:
+            equations = replace(equations, events=resolve_events(events, equations))
         self._equations: Equations = equations
 
     @classmethod
@@ -204,6 +212,7 @@ class Model(Derivatives):
             "The adjoint system in closed form",
             "Gradients come from model.gradient(); the theory page derives their equations.",
         )
+        refuse_events(self._equations, "The adjoint system in closed form", USE_JUMPS)
         return adjoint_system(self._equations, loss, lambda eq, theta: Model(eq).as_scipy(theta))
 
     def latex(self) -> str:
@@ -402,6 +411,7 @@ class Model(Derivatives):
             "scipy.integrate.solve_ivp",
             "Use model.solve(); or pass a model in which the algebraic states are substituted.",
         )
+        refuse_events(self._equations, "scipy.integrate.solve_ivp", "Use model.solve().")
         names = self.equations.parameter_names
         values = vector([] if theta is None else theta, names, "parameters", ParameterError)
         return scipy_system(lift_field(self.equations), values)

@@ -13,9 +13,16 @@ from symode.codegen.program import make_bundle
 from symode.equations.equations import Equations
 from symode.equations.loss import LossLike, resolve_loss
 from symode.equations.values import named, vector
-from symode.errors import InitialStateError, OptionError, ParameterError
+from symode.errors import (
+    InitialStateError,
+    OptionError,
+    ParameterError,
+    UnsupportedCombinationError,
+)
+from symode.gradients.as_scipy import scipy_system
 from symode.gradients.black_box import BlackBox, black_box_gradient, scipy_solver
 from symode.gradients.choose import choose_method
+from symode.gradients.jumps import refuse_events
 from symode.gradients.mass import refuse_mass
 from symode.gradients.methods import BacksolveAdjoint, GradientMethod, get_gradient_method
 from symode.gradients.pack import ARGUMENTS, Layout
@@ -25,7 +32,9 @@ from symode.gradients.tightened import tightened
 from symode.gradients.value_and_grad import Gradient, ValueAndGrad
 from symode.kernels import types as kt
 from symode.solvers import native
+from symode.solvers.events import EventRun
 from symode.solvers.integrate import Forward, check_span, check_times, integrate
+from symode.solvers.jumps import BACKWARDS, EventFunctions
 from symode.solvers.mass import MassMatrix, check_pencil
 from symode.solvers.options import DEFAULT_STIFF, SolverOptions, check_names, make_options
 from symode.solvers.solution import Solution
@@ -55,6 +64,8 @@ def solve(
     solver = make_options(equations.state_names, **options, mass=equations.mass is not None)
     values = parameters(equations, theta)
     field = lift_field(equations)
+    if equations.events and t1 < t0:
+        raise UnsupportedCombinationError(BACKWARDS)
     if equations.mass is not None:
         check_pencil(equations, field)
     if z0 is None:
@@ -99,10 +110,12 @@ def solve(
         native.make_observations(inner, field.n_states),
         field.n_states,
         compiled.work_size,
-        keep=dense_output or times is None,
+        keep=dense_output or times is None or bool(equations.events),
         build=build,
     )
     forward.start = start
+    if equations.events:
+        forward.events = EventRun(model.__dict__.setdefault("_events", EventFunctions(equations)))
     solution = integrate(
         forward,
         y0,
@@ -110,7 +123,8 @@ def solve(
         equations.state_names,
         at_steps=times is None,
         raise_on_failure=raise_on_failure,
-        jacobian=None if start else lambda t, z: model.as_scipy(values).jac(t, z),
+        jacobian=None if start else lambda t, z: scipy_system(field, values).jac(t, z),
+        dense_output=dense_output or times is None,
     )
     if not equations.observables:
         return solution
@@ -126,7 +140,7 @@ def solve(
     }
     return Solution(
         solution.t, solution.z, solution.names, solution.stats, solution.status, courses,
-        solution.dense,
+        solution.dense, solution.events,
     )  # fmt: skip
 
 
@@ -178,6 +192,7 @@ def gradient(
         )
     if callable(solver) or str(solver).startswith("scipy:"):
         refuse_mass(equations, "A solver of another kind", f"Use solver={DEFAULT_STIFF!r}.")
+        refuse_events(equations, "A solver of another kind", "Use one of symode's solvers.")
         if start is not None and start.ndim == 2:
             raise OptionError("A batch of z0 needs one of symode's solvers; got a black box.")
         task = make_task(

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from symode.equations.equations import Equations
 from symode.problems.problem import Problem
+from symode.solvers.jumps import EventFunctions
 from symode.symbolic.lift import lift_expressions, lift_field
 
 
@@ -51,6 +53,7 @@ def fingerprint(problem: Problem) -> dict[str, str]:
             equations.parameter_names,
             lift_field(equations).graph.digest,
             initial.digest,
+            *_events(equations),
         ),
         "data": _hash(*measured),
         "noise": _hash(*noise),
@@ -62,6 +65,19 @@ def fingerprint(problem: Problem) -> dict[str, str]:
         "solver": _hash(sorted((k, repr(v)) for k, v in problem.options.items()),
                         repr(problem.method)),
     }  # fmt: skip
+
+
+def _events(equations: Equations) -> list[Any]:
+    """Return what tells a model's events apart; nothing where there are none."""
+    if not equations.events:
+        return []
+    functions = EventFunctions(equations)
+    parts: list[Any] = [functions.triggers]
+    parts += [(k, graph.digest) for k, (_, graph) in sorted(functions.graphs.items())]
+    for event, targets in zip(equations.events, functions.targets, strict=True):
+        parts += [event.name, event.persistent, event.initial_value, event.use_trigger_values,
+                  event.terminal, targets]  # fmt: skip
+    return parts
 
 
 def _hash(*parts: Any) -> str:

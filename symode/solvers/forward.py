@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from symode.codegen.compiled import NativeModel
 from symode.kernels import types as kt
 from symode.solvers import native
+from symode.solvers.events import EventRun
 from symode.solvers.mass import Point, first_step
 from symode.solvers.options import SolverOptions
 from symode.solvers.segments import (
@@ -66,6 +67,8 @@ class Forward:
     start
         The consistent start of a model with a mass matrix, set before `reset`: its dz/dt is not f,
         and gives the first step size.
+    events
+        What may happen on the way; needs ``keep`` and all stages of the interpolant.
     """
 
     system: kt.System
@@ -79,6 +82,7 @@ class Forward:
     weight: Floats | None = None
     build: Build | None = None
     start: Point | None = None
+    events: EventRun | None = None
 
     def __post_init__(self) -> None:
         n, options = self.system.n, self.options
@@ -154,6 +158,8 @@ class Forward:
 
     def run(self) -> int:
         """Advance to the end, switching where the problem asks for it; return the status."""
+        if self.events is not None:
+            return self.events.run(self)
         from symode.kernels.loop import advance
 
         def enter(budget: int) -> int:
@@ -206,6 +212,50 @@ class Forward:
             self.scratch.y[:n] = jump.apply(self.t, self.scratch.y[:n].copy(), theta)
         self._go_on(old, patience, back)
 
+    def back_to(self, step: int, y: Floats, reason: str, h: float | None = None) -> None:
+        """Drop the steps of this segment from one on; go on from its start in a segment of its own.
+
+        Parameters
+        ----------
+        step
+            The first to drop; 0 begins the segment again.
+        y
+            State at its start.
+        reason
+            Why, for the statistics.
+        h
+            Size of the next step; that of the dropped step by default.
+        """
+        stepper, scratch, n = self.stepper, self.scratch, self.system.n
+        count, clock = scratch.count, scratch.clock
+        h = float(self.store.h[step]) if h is None else h
+        clock[kt.T], clock[kt.H] = self.store.t[step], h
+        scratch.y[:n] = y[:n]
+        inside = self.observations.step[count[kt.FIRST_OBS] : count[kt.NEXT_OBS]]
+        count[kt.NEXT_OBS] -= int(np.count_nonzero(inside >= step))
+        count[kt.REJECTED] += count[kt.STEPS] - step
+        count[kt.STEPS] = count[kt.STORED] = step
+        patience, back = int(count[kt.PATIENCE]), int(count[kt.RETURN])
+        if step:
+            self.close(reason)
+            self._go_on(stepper, patience, back)
+            return
+        kept = {place: int(count[place]) for place in (kt.REJECTED, kt.NFEV, kt.NJEV, kt.NLU)}
+        before = sum(segment.stepper is stepper for segment in self.closed)
+        stepper.stores[before : before + 1] = [self.store]
+        count[kt.EARLIER] -= 1
+        self._go_on(stepper, patience, back)
+        for place, value in kept.items():
+            self.scratch.count[place] = value
+
+    def leave_observations_at(self, t: float) -> None:
+        """Leave observations at the current time to the next segment: what follows a jump."""
+        count = self.scratch.count
+        while count[kt.NEXT_OBS] > count[kt.FIRST_OBS]:
+            if self.observations.t[count[kt.NEXT_OBS] - 1] != t:
+                return
+            count[kt.NEXT_OBS] -= 1
+
     def close(self, reason: str, jump: Jump | None = None) -> None:
         """Put the current segment behind the solve."""
         before = sum(segment.stepper is self.stepper for segment in self.closed)
@@ -223,6 +273,11 @@ class Forward:
         """Set where the solve ends, further on in its direction."""
         self.scratch.clock[kt.T_END] = t1
         self.ended = False
+
+    @property
+    def t_end(self) -> float:
+        """Where it is going."""
+        return float(self.scratch.clock[kt.T_END])
 
     @property
     def t(self) -> float:

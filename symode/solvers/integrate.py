@@ -13,7 +13,15 @@ from symode.solvers.forward import Forward as Forward
 from symode.solvers.options import DEFAULT_STIFF
 from symode.solvers.solution import Solution
 from symode.solvers.tableau import ExplicitTableau
-from symode.status import BLOW_UP, MAX_STEPS, NONFINITE, SENTENCES, STEP_TOO_SMALL, SUCCESS
+from symode.status import (
+    BLOW_UP,
+    CHATTERING,
+    MAX_STEPS,
+    NONFINITE,
+    SENTENCES,
+    STEP_TOO_SMALL,
+    SUCCESS,
+)
 
 Floats = NDArray[np.float64]
 JacobianFunction = Callable[[float, Floats], Floats]
@@ -62,6 +70,7 @@ def integrate(
     at_steps: bool,
     raise_on_failure: bool = True,
     jacobian: JacobianFunction | None = None,
+    dense_output: bool = True,
 ) -> Solution:
     """Solve from t0 to t1 and return the trajectory.
 
@@ -81,6 +90,8 @@ def integrate(
         Return the part that was solved, with its status, instead of raising.
     jacobian
         Evaluates ∂f/∂z, to tell stiffness from other causes of failure.
+    dense_output
+        Give the solution the kept steps.
 
     Raises
     ------
@@ -94,14 +105,23 @@ def integrate(
     n = len(names)
     dense = tuple(s.dense for s in forward.segments if s.steps) if forward.keep else ()
     if at_steps and forward.keep:
-        # A segment starts where the one before it ended: one row for both.
-        t = np.concatenate([[span[0]], *(store.t[1 : k + 1] for _, store, k in dense)])
-        z = np.concatenate([[y0[:n]], *(store.z[1 : k + 1, :n] for _, store, k in dense)])
+        # A segment starts where the one before it ended: one row for both, but for a jump.
+        rows_t, rows_z, jumped = [np.array([span[0]])], [y0[None, :n]], False
+        for s in forward.segments:
+            if jumped:
+                rows_t.append(np.array([s.t0]))
+                rows_z.append(s.start[None, :n])
+            rows_t.append(s.store.t[1 : s.steps + 1])
+            rows_z.append(s.store.z[1 : s.steps + 1, :n])
+            jumped = s.jump is not None
+        t, z = np.concatenate(rows_t), np.concatenate(rows_z)
     else:
         reached = int(forward.scratch.count[kt.NEXT_OBS])
         t = forward.observations.t[:reached].copy()
         z = forward.observations.y[:reached, :n].copy()
-    return Solution(t, z, tuple(names), forward.stats, status, {}, dense)
+    fired = () if forward.events is None else tuple(forward.events.fired)
+    dense = dense if dense_output else ()
+    return Solution(t, z, tuple(names), forward.stats, status, {}, dense, fired)
 
 
 def solver_error(
@@ -139,6 +159,11 @@ def solver_error(
         parts.append(
             "A division by zero, or a function outside its domain (such as the logarithm or the "
             "root of a negative state), is the usual cause."
+        )
+    elif status == CHATTERING and forward.events is not None:
+        parts.append(
+            f"It was {forward.events.last_names}, at moments that pile up here. Let the state move "
+            "away from the trigger, or end the span before this time (terminal=True)."
         )
     elif status == BLOW_UP:
         parts.append("Check the signs of the growth terms, or end the span before this time.")

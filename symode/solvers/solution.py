@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from symode.errors import MissingExtraError, OptionError
 from symode.kernels import types as kt
+from symode.solvers.events import Fired
 from symode.solvers.stats import Stats as Stats
 from symode.status import SENTENCES, SUCCESS
 
@@ -35,6 +36,12 @@ class Solution:
         0, or the code of the failure (see `symode.status`).
     observables
         Values of the model's observables at ``t``, by name. Each of shape ``(k,)``.
+    dense
+        Steps of each segment, for the interpolant.
+    events
+        What fired, in order: each with ``t``, ``name``, and the states ``before`` and ``after``.
+        At the time of an event ``z`` is the state after it; among the steps it is there twice, with
+        the state before it first.
     """
 
     t: Floats
@@ -44,6 +51,7 @@ class Solution:
     status: int = SUCCESS
     observables: Mapping[str, Floats] = field(default_factory=dict)
     dense: tuple[tuple[kt.Method, kt.Store, int], ...] = field(default=(), repr=False)
+    events: tuple[Fired, ...] = ()
 
     @property
     def success(self) -> bool:

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from symode.codegen.compiled import CompiledModel, NativeModel
 from symode.errors import GradientError, SolverError
+from symode.gradients.jumps import USE_JUMPS, refuse_events
 from symode.gradients.mass import USE_STEPS, refuse_mass, start_from
 from symode.gradients.task import Outcome, Task, outcome
 from symode.kernels import types as kt
+from symode.solvers.events import EventRun
 from symode.solvers.forward import Build
 from symode.solvers.integrate import Forward, JacobianFunction, solver_error
 from symode.status import SENTENCES
@@ -77,6 +79,7 @@ def make_forward(
     weight: Floats | None = None,
     build: Build | None = None,
     takes_mass: bool = False,
+    takes_events: bool = False,
 ) -> Forward:
     """Return the memory of the task's forward pass.
 
@@ -87,6 +90,8 @@ def make_forward(
 
     if not takes_mass:
         refuse_mass(task.equations, "This gradient method", USE_STEPS)
+    if not takes_events:
+        refuse_events(task.equations, "This gradient method", USE_JUMPS)
     size = task.n if tangent_atol is None else task.n + tangent_atol.size
     forward = Forward(
         system,
@@ -95,11 +100,14 @@ def make_forward(
         task.equations.n_states,
         compiled.work_size,
         keep=keep,
-        lazy=lazy,
+        # Events are looked for between steps.
+        lazy=lazy and not (keep and task.events),
         tangent_atol=tangent_atol,
         weight=weight,
         build=build,
     )
+    if keep and task.events is not None:
+        forward.events = EventRun(task.events)
     forward.control.atol[task.uncounted] = np.inf
     return forward
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from symode.gradients.jumps import check_jumps, pull_jump
 from symode.gradients.mass import add_ends, close_at_start
 from symode.gradients.methods.base import (
     Floats,
@@ -20,7 +21,8 @@ from symode.gradients.methods.watched import WatchedRunner
 from symode.gradients.task import Task
 from symode.kernels import types as kt
 from symode.kernels.types import BACKWARD, FORWARD
-from symode.solvers.segments import Segment
+from symode.solvers.jumps import EventJump
+from symode.solvers.segments import Segment, Stepper
 from symode.status import SUCCESS, SWITCH
 
 
@@ -71,6 +73,7 @@ class DiscreteRunner(WatchedRunner):
     kernels = ("vjp",)
     derivative = "second"
     takes_mass = True
+    takes_events = True
     switches = True
 
     def __init__(self, task: Task, watched: tuple[int, ...] = ()) -> None:
@@ -83,6 +86,8 @@ class DiscreteRunner(WatchedRunner):
         task, forward = self.task, self.forward
         if task.mass is not None:
             return self._run_with_mass(theta, z0)
+        if task.events is not None:
+            return self._run_with_events(theta, z0)
         if forward.closed:
             forward.rewind(task.t0)
         self.system.p[: theta.size] = theta
@@ -129,7 +134,26 @@ class DiscreteRunner(WatchedRunner):
         check_finite(task, self.gradient)
         return forward.scratch.peak[: task.n_watched]
 
-    def _back(self, segments: list[Segment]) -> None:
+    def _run_with_events(self, theta: Floats, z0: Floats | None) -> Floats:
+        """Compute; the compiled pass of the last segment begins at the end of the span."""
+        task, forward = self.task, self.forward
+        self.z0[:] = begin(task, forward, self.compiled, theta, z0)
+        forward.reset(self.z0, task.t0, task.t1)
+        status = forward.run()
+        if status != SUCCESS:
+            raise failed_forward(task, forward, status)
+        assert forward.events is not None
+        check_jumps(task, forward.events)
+        forward.scratch.count[kt.PHASE] = FORWARD
+        status = forward.driver.run(lambda budget: self._enter(z0 is None, budget))
+        if status != SUCCESS:
+            raise failed_backward(task, forward.t, status, "Tighten the tolerances.")
+        if forward.closed:
+            self._back(forward.end(), z0 is None)
+        check_finite(task, self.gradient)
+        return forward.scratch.peak[: task.n_watched]
+
+    def _back(self, segments: list[Segment], from_initial: bool = False) -> None:
         """Carry lam from the start of the last segment to t0, over all before it.
 
         The last has evaluated the loss and gone back over its own steps; the first closes the
@@ -137,6 +161,10 @@ class DiscreteRunner(WatchedRunner):
         """
         for i in range(len(segments) - 2, -1, -1):
             segment = segments[i]
+            if isinstance(segment.jump, EventJump):
+                pull_jump(self.task, segment, self.table, self.gradient)
+            if self.task.events is not None:
+                self._bind(i, segment.stepper, segment.store, from_initial)
             scratch = segment.stepper.scratch
             count = scratch.count
             count[kt.PHASE], count[kt.LEFT], count[kt.EARLIER] = BACKWARD, segment.steps, i
@@ -150,16 +178,22 @@ class DiscreteRunner(WatchedRunner):
         """Enter the compiled pass, through its address where that is bound for this store."""
         forward = self.forward
         segment = len(forward.closed)
+        return self._bind(segment, forward.stepper, forward.store, from_initial)(budget)
+
+    def _bind(
+        self, segment: int, stepper: Stepper, store: kt.Store, from_initial: bool
+    ) -> Callable[[int], int]:
+        """Return the compiled pass of a segment."""
         bound = self._bound.get(segment)
-        if bound is None or bound[0] is not forward.store or bound[1] != from_initial:
+        if bound is None or bound[0] is not store or bound[1] != from_initial:
             arguments = (
-                forward.method, forward.stepper.system, forward.control, forward.store,
-                forward.observations, self.table, forward.scratch, self.gradient, self.z0,
+                stepper.method, stepper.system, stepper.control, store,
+                self.forward.observations, self.table, stepper.scratch, self.gradient, self.z0,
                 self.task.t0, self.task.t1, from_initial,
             )  # fmt: skip
-            bound = (forward.store, from_initial, bind_gradient(arguments))
+            bound = (store, from_initial, bind_gradient(arguments))
             self._bound[segment] = bound
-        return bound[2](budget)
+        return bound[2]
 
     def members(self, theta: Floats, z0: Floats) -> tuple[Floats, Floats, Floats]:
         """Return values and gradients of several initial values, in one compiled loop.
@@ -172,7 +206,8 @@ class DiscreteRunner(WatchedRunner):
         from symode.kernels.gradient import discrete_members
 
         task, forward = self.task, self.forward
-        if task.mass is not None or not task.chosen(theta).all() or not z0.all():
+        apart = task.mass is not None or task.events is not None
+        if apart or not task.chosen(theta).all() or not z0.all():
             return self._one_by_one(theta, z0)
         self.system.p[: theta.size] = theta
         starts = np.zeros((z0.shape[0], task.n))

@@ -37,6 +37,7 @@ class WatchedRunner(Runner):
     kernels: tuple[str, ...] = ()
     derivative: str = ""
     takes_mass = False
+    takes_events = False
     #: Whether it goes over all segments of a solve that changes its method.
     switches: bool = False
 
@@ -52,6 +53,7 @@ class WatchedRunner(Runner):
             keep=True,
             lazy=True,
             takes_mass=self.takes_mass,
+            takes_events=self.takes_events,
             tangent_atol=np.zeros(size) if watched else None,
             weight=np.zeros(task.n + size) if watched else None,
             build=self._build if self.switches else None,
@@ -86,7 +88,8 @@ class WatchedRunner(Runner):
     def compute(self, theta: Floats, z0: Floats | None) -> None:
         """Compute value and gradient, see `Runner`."""
         self._last = self
-        if self.watched:
+        # Events are located on the course of z alone: tangents have jumps of their own.
+        if self.watched or self.task.events is not None:
             self._run(theta, z0)
             return
         # Found anew at every call: a result must not depend on the calls before it.

@@ -18,6 +18,7 @@ from symode.errors import (
     UnsupportedCombinationError,
 )
 from symode.gradients.choose import choose_method
+from symode.gradients.jumps import refuse_events
 from symode.gradients.mass import refuse_mass
 from symode.gradients.methods import GradientMethod, get_gradient_method
 from symode.gradients.setup import make_task
@@ -166,6 +167,11 @@ def verify(
         )
     equations = model.equations
     refuse_mass(
+        equations,
+        "verify",
+        "Compare DiscreteAdjoint with ForwardSensitivity, and gradient_rtol= with both.",
+    )
+    refuse_events(
         equations,
         "verify",
         "Compare DiscreteAdjoint with ForwardSensitivity, and gradient_rtol= with both.",

@@ -1,0 +1,98 @@
+"""Gradients through events: what each method does at a jump, and what has no derivative."""
+
+from __future__ import annotations
+
+from symode.errors import GradientError, UnsupportedCombinationError
+from symode.gradients.task import Floats, Task
+from symode.kernels import types as kt
+from symode.solvers.events import EventRun
+from symode.solvers.forward import Forward
+from symode.solvers.jumps import EventJump
+from symode.solvers.segments import Segment
+from symode.status import SUCCESS
+
+#: What to do where a gradient method does not take events.
+USE_JUMPS = "DiscreteAdjoint and ForwardSensitivity carry derivatives over the jumps of events."
+
+
+def refuse_events(equations: object, what: str, way_out: str) -> None:
+    """Raise for a model with events; return for any other.
+
+    Raises
+    ------
+    UnsupportedCombinationError
+        With the way out.
+    """
+    if getattr(equations, "events", ()):
+        raise UnsupportedCombinationError(f"{what} does not take events. {way_out}")
+
+
+def check_jumps(task: Task, run: EventRun, at_start: bool = True) -> None:
+    """Pass if J has a derivative through all that fired.
+
+    Raises
+    ------
+    GradientError
+        Naming the event, and why it has none.
+    """
+    if run.ended:
+        raise GradientError(
+            f"The terminal event {run.fired[-1].name!r} ended the solve at "
+            f"t = {run.fired[-1].t:.10g}: the loss would be that of another span. Gradients of the "
+            "end of a solve are not supported; without terminal=True they are."
+        )
+    for jump in run.jumps:
+        if jump.t == task.t1:
+            raise GradientError(
+                f"The event {jump.names} is at the end of the span, t1 = {task.t1:g}, where J "
+                "jumps with t1. Move t1 to either side of it."
+            )
+        if not at_start and jump.t == task.t0 and (task.asked.t0 or (task.times == task.t0).any()):
+            raise GradientError(
+                f"The event {jump.names} is at t0 = {task.t0:g}: ForwardSensitivity gives neither "
+                "dJ/dt0 nor observations there. Use DiscreteAdjoint."
+            )
+        if jump.moves and (task.times == jump.t).any():
+            raise GradientError(
+                f"The event {jump.names} is at the time of an observation, t = {jump.t:.10g}, and "
+                "moves with the parameters or the state: the loss jumps where they meet, and has "
+                "no derivative. Move the observation."
+            )
+
+
+def pull_jump(task: Task, segment: Segment, table: kt.LossTable, gradient: kt.Gradient) -> None:
+    """Carry lam back over the jump at the end of a segment; dJ/dtheta and dJ/dt0 gain its part."""
+    jump, lam = segment.jump, gradient.lam
+    assert isinstance(jump, EventJump)
+    z = segment.start if not segment.steps else segment.store.z[segment.steps]
+    z = z[: task.n].copy()
+    theta = jump.bound.theta
+    if jump.t != task.t0:
+        lam[:] = jump.transpose(jump.t, z, theta, lam.copy(), gradient.theta)
+        return
+    # The moment moves with t0, and so do the observations attached to it.
+    later = lam.copy()
+    seeds = table.seeds[: table.n_start].sum(axis=0)
+    table.seeds[: table.n_start] = 0.0
+    before, moved = jump.pull(z, later + seeds, later, gradient.theta)
+    lam[:] = before
+    gradient.scalars[kt.DT0] += moved
+
+
+def push_jumps(forward: Forward, jumps: list[EventJump], directions: Floats) -> int:
+    """Run a pass with tangents over jumps whose times are known; return the status."""
+    n, t1 = forward.system.n, forward.t_end
+    for jump in jumps:
+        if jump.t > forward.t:
+            forward.aim(jump.t)
+            status = forward.run()
+            if status != SUCCESS:
+                return status
+        forward.leave_observations_at(jump.t)
+        y = forward.scratch.y
+        tangents = y[n:].reshape(-1, n).copy()
+        y[n:] = jump.push(y[:n].copy(), tangents, directions).ravel()
+        forward.split(f"the event {jump.names}", jump)
+        forward.scratch.count[kt.STARTED] = 0
+    forward.aim(t1)
+    return forward.run()

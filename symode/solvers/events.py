@@ -1,0 +1,508 @@
+"""Events on the way of a forward solve: found on dense output, located, fired.
+
+Portions of steps are taken by the compiled loop; after each, all root functions are evaluated at
+the end of every new step and at as many points inside as the interpolant has degrees, at once. At
+the first change of sign the solve goes back to the start of its step, and steps to the moment
+itself; a few Newton iterations on that step put the root at the moment to rounding. Root functions
+of time alone are solved before, and steps end there.
+"""
+
+from __future__ import annotations
+
+import time as clock_time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+
+from symode.codegen.reference import evaluate
+from symode.kernels import types as kt
+from symode.solvers.jumps import BoundEvents, EventFunctions, EventJump, slope_of
+from symode.status import (
+    CHATTERING,
+    FULL,
+    MAX_STEPS,
+    PAUSED,
+    STEP_TOO_SMALL,
+    SUCCESS,
+    SWITCH,
+)
+
+if TYPE_CHECKING:
+    from symode.solvers.forward import Forward
+
+Floats = NDArray[np.float64]
+
+#: Steps of a portion after an event, and at most.
+FIRST, MOST = 4, 128
+#: Events at one moment, and moments in a row within `CLOSE` of the span, that count as endless.
+CASCADE, CROWD, CLOSE = 1000, 100, 1e-10
+#: Points at which root functions of time that are not linear in it are looked at before the solve.
+SAMPLES = 4000
+#: Newton iterations that put a root at the end of a step.
+POLISH = 6
+
+
+@dataclass(frozen=True)
+class Fired:
+    """One event that fired: its time, its name, and the states before and after it."""
+
+    t: float
+    name: str
+    before: Floats
+    after: Floats
+
+    def __repr__(self) -> str:
+        """Return time, name and states in a line."""
+        return f"t = {self.t:.10g}: {self.name}, {self.before} -> {self.after}"
+
+
+@dataclass(eq=False)
+class EventRun:
+    """The events of one solve in progress.
+
+    Parameters
+    ----------
+    functions
+        The model's events.
+    fired
+        What has fired so far.
+    jumps
+        The moments at which something fired, in order.
+    ended
+        Whether a terminal event has ended the solve.
+    """
+
+    functions: EventFunctions
+    fired: list[Fired] = field(default_factory=list)
+    jumps: list[EventJump] = field(default_factory=list)
+    ended: bool = False
+    last_names: str = ""
+
+    def run(self, forward: Forward) -> int:
+        """Advance to the end of the span or a terminal event; return the status."""
+        self.fired, self.jumps, self.ended = [], [], False
+        self.recent: deque[float] = deque(maxlen=CROWD)
+        system, clock = forward.system, forward.scratch.clock
+        self.theta = system.p[: int(system.address[kt.HOIST_AT])].copy()
+        self.bound: BoundEvents = self.functions.bound(self.theta)
+        self.n = self.functions.n
+        self.work = np.empty(max(1, forward.work_size))
+        t0, t1 = float(clock[kt.T]), float(clock[kt.T_END])
+        self.t0, self.t1 = t0, t1
+        begun = clock_time.perf_counter()
+        try:
+            status = self._run(forward, t0, t1)
+            stuck = status in (STEP_TOO_SMALL, MAX_STEPS)
+            return CHATTERING if stuck and self._crowded(forward.t, 10, 1e-8) else status
+        finally:
+            forward.driver.seconds += clock_time.perf_counter() - begun
+
+    def _run(self, forward: Forward, t0: float, t1: float) -> int:
+        stops = self._stops(t0, t1)
+        status = self._start(forward)
+        if status != SUCCESS or self.ended:
+            return status
+        place = 0
+        while True:
+            t = forward.t
+            while place < len(stops) and stops[place][0] <= t:
+                place += 1
+            at_stop = place < len(stops)
+            target, crossing = stops[place] if at_stop else (t1, [])
+            forward.aim(target)
+            status, found = self._toward(forward)
+            if status != SUCCESS:
+                return status
+            if found:
+                crossing = found
+            elif not at_stop:
+                return SUCCESS
+            status = self._moment(forward, crossing)
+            if status != SUCCESS or self.ended:
+                return status
+            if forward.t == t1:
+                return SUCCESS
+
+    # -- going on --------------------------------------------------------------------------------
+
+    def _toward(self, forward: Forward) -> tuple[int, list[int]]:
+        """Step to the target or the first root; return the status and the roots found there."""
+        seen, budget = int(forward.scratch.count[kt.STEPS]), FIRST
+        while True:
+            status = _portion(forward, budget)
+            crossing = self._check(forward, seen)
+            if crossing is not None:
+                status, found = self._land(forward, *crossing)
+                return status, found
+            if status == SWITCH:
+                forward.switch()
+                self.fresh = -1
+                seen = 0
+            elif status != PAUSED:
+                return status, []
+            else:
+                seen = int(forward.scratch.count[kt.STEPS])
+            budget = min(2 * budget, MOST)
+
+    def _check(self, forward: Forward, first: int) -> tuple[int, list[tuple[float, int]]] | None:
+        """Return the first new step in which a root function changes its sign, and its roots.
+
+        The roots are pairs (fraction of the step, root function).
+        """
+        last = int(forward.scratch.count[kt.STEPS])
+        watched = [k for k, timed in enumerate(self.functions.timed) if not timed]
+        if last <= first or not watched:
+            return None
+        store, method = forward.store, forward.method
+        points = np.arange(1, method.dense.shape[1] + 1) / method.dense.shape[1]
+        h, weights = store.h[first:last], _weights(method, points)
+        scale = h if isinstance(method, kt.Erk | kt.Dirk) else np.ones(h.size)
+        k = store.k[first:last, : method.n_dense, : self.n]
+        z = store.z[first:last, None, : self.n] + scale[:, None, None] * np.einsum(
+            "pl,sln->spn", weights, k
+        )
+        z[:, -1] = store.z[first + 1 : last + 1, : self.n]
+        t = store.t[first:last, None] + h[:, None] * points
+        values = self._many(t.ravel(), z.reshape(-1, self.n).T).reshape(-1, h.size, points.size)
+        signs = np.sign(values)
+        expected = np.array(self.signs)[:, None, None]
+        changed = (signs != 0) & ~np.isnan(values) & (signs != expected)
+        changed[[k for k, timed in enumerate(self.functions.timed) if timed]] = False
+        steps = np.flatnonzero(changed.any(axis=(0, 2)))
+        if not steps.size:
+            return None
+        step = int(steps[0])
+        roots = []
+        for k_ in np.flatnonzero(changed[:, step].any(axis=1)):
+            p = int(np.flatnonzero(changed[k_, step])[0])
+            low = 0.0 if p == 0 else float(points[p - 1])
+            roots.append((self._bracketed(forward, first + step, int(k_), low, points[p]), int(k_)))
+        return first + step, sorted(roots)
+
+    def _many(self, t: Floats, z: Floats) -> Floats:
+        """Return all root functions at many points. Shape ``(R, points)``."""
+        graph = self.functions.graphs["roots"][1]
+        rows = evaluate(graph, t, z, self.theta)
+        return np.array([np.broadcast_to(np.asarray(row, dtype=float), t.shape) for row in rows])
+
+    def _bracketed(self, forward: Forward, step: int, k: int, low: float, high: float) -> float:
+        """Return the fraction of a step at which a root function crosses, on dense output."""
+
+        def value(s: float) -> float:
+            t, z = _inside(forward, step, s, self.n)
+            return float(self.bound.roots(t, z)[k])
+
+        at_low, sign = value(low), self.signs[k]
+        if low == 0.0 and step == self.fresh and (k in self.released):
+            # It starts at its zero: what is left of it after dividing by s has a sign there.
+            t = float(forward.store.t[step])
+            rate = self._rate(forward, k, t, forward.store.z[step]) * forward.store.h[step]
+            if not rate * value(high) < 0.0:
+                return 0.0
+            reduced = lambda s: rate if s == 0.0 else (value(s) - at_low) / s  # noqa: E731
+            return float(brentq(reduced, 0.0, high, xtol=1e-300, rtol=1e-14))
+        if at_low == 0.0 or np.sign(at_low) != sign:
+            return low
+        return float(brentq(value, low, high, xtol=1e-300, rtol=1e-14))
+
+    def _rate(self, forward: Forward, k: int, t: float, y: Floats) -> float:
+        """Return dr/dt along the solution."""
+        r_z, r_t, _ = self.bound.slope(k, t, y[: self.n])
+        return float(r_z @ slope_of(forward.system, self.work, t, y)[: self.n]) + r_t
+
+    def _land(
+        self, forward: Forward, step: int, roots: list[tuple[float, int]]
+    ) -> tuple[int, list[int]]:
+        """Go back to the start of a step and step to its first root; return the roots there."""
+        store, n = forward.store, forward.system.n
+        t, h, y = float(store.t[step]), float(store.h[step]), store.z[step].copy()
+        moment = t + roots[0][0] * h
+        same = 64 * np.spacing(max(abs(t), abs(moment))) + 1e-13 * abs(h)
+        found = [k for s, k in roots if abs(t + s * h - moment) <= same]
+        forward.back_to(step, y, "the step of an event")
+        target = forward.t_end
+        last_move = np.inf
+        for attempt in range(POLISH):
+            if moment <= t:
+                # At its very start: the moment is now.
+                return SUCCESS, found
+            forward.aim(moment)
+            segment = len(forward.closed)
+            status = _to_target(forward)
+            if status != SUCCESS:
+                return status, []
+            now = forward.scratch.y[:n]
+            value = float(self.bound.roots(moment, now[: self.n])[found[0]])
+            rate = self._rate(forward, found[0], moment, now)
+            move = -value / rate if rate else 0.0
+            fits = t < moment + move <= min(t + h, target) or moment + move == target
+            small = abs(move) <= 2 * np.spacing(abs(moment))
+            settled = small or attempt == POLISH - 1 or abs(move) > 0.5 * last_move
+            if settled or not fits or len(forward.closed) != segment:
+                break
+            moment, last_move = moment + move, abs(move)
+            forward.back_to(0, y, "", h)
+        return SUCCESS, found
+
+    # -- moments ---------------------------------------------------------------------------------
+
+    def _start(self, forward: Forward) -> int:
+        """Set the signs at t0, and fire what is due there."""
+        self.released: frozenset[int] = frozenset()
+        self.fresh = 0
+        self.signs = [0] * len(self.functions.roots)
+        self.truths = [e.initial_value for e in self.functions.events]
+        y = forward.scratch.y
+        exact = self._signs(forward, forward.t, y, {}, None)
+        held = [trigger.holds(exact) for trigger in self.functions.triggers]
+        self.truths = [
+            h if e.initial_value else False
+            for h, e in zip(held, self.functions.events, strict=True)
+        ]
+        return self._fire(forward, [], {})
+
+    def _moment(self, forward: Forward, crossing: list[int]) -> int:
+        """Turn the signs of these root functions, and fire what turns true."""
+        t, y = forward.t, forward.scratch.y
+        f = slope_of(forward.system, self.work, t, y)[: self.n]
+        values = self.bound.roots(t, y[: self.n])
+        noise = {}
+        for k in crossing:
+            r_z, r_t, _ = self.bound.slope(k, t, y[: self.n])
+            size = float(np.abs(r_z) @ np.abs(y[: self.n])) + abs(r_t * t)
+            size += abs(float(r_z @ f) + r_t) * abs(t)
+            noise[k] = 4 * abs(values[k]) + 64 * np.finfo(float).eps * size
+        return self._fire(forward, crossing, noise)
+
+    def _signs(
+        self,
+        forward: Forward,
+        t: float,
+        y: Floats,
+        noise: dict[int, float],
+        turned: list[int] | None,
+        just_after: bool = False,
+    ) -> list[int]:
+        """Return the signs of all root functions.
+
+        Parameters
+        ----------
+        noise
+            Size below which a crossing function counts as zero: its slope then tells its sign.
+        turned
+            Functions whose sign is the other one than before.
+        just_after
+            Whether zeros are told by their slopes too.
+        """
+        values = self.bound.roots(t, y[: self.n])
+        found = []
+        for k, value in enumerate(values):
+            zero = value == 0.0 or abs(value) <= noise.get(k, 0.0)
+            if turned is not None and k in turned:
+                found.append(-self.signs[k] if self.signs[k] else int(np.sign(value)))
+            elif zero and (k in noise or just_after):
+                found.append(int(np.sign(self._rate(forward, k, t, y))))
+            elif np.isnan(value):
+                found.append(self.signs[k])
+            else:
+                found.append(int(np.sign(value)))
+        return found
+
+    def _fire(self, forward: Forward, crossing: list[int], noise: dict[int, float]) -> int:
+        """Fire the events of this moment, one after another; split the solve where any did."""
+        t, events, triggers = forward.t, self.functions.events, self.functions.triggers
+        n = forward.system.n
+        y = forward.scratch.y[:n].copy()
+        states = [y[: self.n].copy()]
+        steps: list[tuple[int, int, int]] = []
+        due: list[tuple[int, int]] = []
+        turned: list[int] | None = list(crossing) if crossing else None
+        causes: set[int] = set()
+        just_after = False
+        while True:
+            signs = self._signs(forward, t, y, noise, turned, just_after)
+            truths = [trigger.holds(signs) for trigger in triggers]
+            for i, trigger in enumerate(triggers):
+                if trigger.kind == "root":
+                    new = (
+                        turned is not None
+                        and trigger.root in turned
+                        and trigger.sign in (0, signs[trigger.root])
+                    )
+                else:
+                    new = truths[i] and not self.truths[i]
+                if new:
+                    due.append((i, len(steps)))
+                    if turned is not None:
+                        causes |= trigger.roots() & set(turned)
+            self.truths = truths
+            due = [
+                (i, source)
+                for i, source in due
+                if events[i].persistent or truths[i] or triggers[i].kind == "root"
+            ]
+            if due:
+                if len(steps) >= CASCADE:
+                    self.last_names = ", ".join(dict.fromkeys(events[i].name for i, _, _ in steps))
+                    return CHATTERING
+                rank = [self.bound.priority(i, t, states[-1]) for i, _ in due]
+                i, source = due.pop(int(np.argmax(rank)))
+                source = source if events[i].use_trigger_values else len(steps)
+                new_state = states[-1].copy()
+                new_state[self.functions.targets[i]] = self.bound.assigned(i, t, states[source])
+                self.fired.append(Fired(t, events[i].name, states[-1], new_state))
+                steps.append((i, source, len(steps)))
+                states.append(new_state)
+                y[: self.n] = new_state
+                self.ended = self.ended or events[i].terminal
+                # What leaves zero here has done so: exact zeros would take it back.
+                turned = None
+                continue
+            if just_after:
+                break
+            # Zeros that leave at once count from here on.
+            turned, just_after = (turned if not steps else None), True
+            if not steps and crossing:
+                # Roots have been told already: not twice.
+                self.signs, turned = signs, None
+        self.signs = signs
+        values = self.bound.roots(t, y[: self.n])
+        self.released = frozenset(
+            k for k, value in enumerate(values) if abs(value) <= noise.get(k, 0.0)
+        )
+        self.fresh = int(forward.scratch.count[kt.STEPS])
+        if steps:
+            return self._split(forward, tuple(steps), tuple(sorted(causes)))
+        return SUCCESS
+
+    def _split(
+        self, forward: Forward, steps: tuple[tuple[int, int, int], ...], causes: tuple[int, ...]
+    ) -> int:
+        """End the segment with the jump of these steps."""
+        t, scratch = forward.t, forward.scratch
+        curvature, uncertainty = self._sharpness(forward, causes)
+        jump = EventJump(
+            self.bound, forward.system, self.work, t, steps, causes, curvature, uncertainty
+        )
+        self.jumps.append(jump)
+        forward.leave_observations_at(t)
+        forward.split(f"the event {jump.names}", jump)
+        self.fresh = 0
+        # The course after a jump says nothing about the step before it.
+        forward.scratch.count[kt.STARTED] = 0
+        observations = forward.observations
+        mine = observations.t == t
+        if mine.any() and t in (self.t0, self.t1):
+            observations.y[mine, : forward.system.n] = forward.scratch.y[: forward.system.n]
+        if mine.any() and self.ended:
+            observations.y[mine, : forward.system.n] = forward.scratch.y[: forward.system.n]
+        if mine.any() and (t == self.t1 or self.ended):
+            scratch = forward.scratch
+            stop = int(np.flatnonzero(mine)[-1]) + 1
+            scratch.count[kt.NEXT_OBS] = max(int(scratch.count[kt.NEXT_OBS]), stop)
+        self.recent.append(t)
+        self.last_names = jump.names
+        return CHATTERING if self._crowded(t, CROWD, CLOSE) else SUCCESS
+
+    def _crowded(self, t: float, count: int, share: float) -> bool:
+        """Return whether the last so many moments lie within a share of the span."""
+        recent = self.recent
+        return len(recent) >= count and t - recent[-count] <= share * abs(self.t1 - self.t0)
+
+    def _sharpness(self, forward: Forward, causes: tuple[int, ...]) -> tuple[Floats, Floats]:
+        """Return d²r/dt² over the last step, and the error of r that the tolerances allow."""
+        curvature, uncertainty = np.zeros(len(causes)), np.zeros(len(causes))
+        count, store, y = int(forward.scratch.count[kt.STEPS]), forward.store, forward.scratch.y
+        options, t = forward.options, forward.t
+        for j, k in enumerate(causes):
+            r_z, _, _ = self.bound.slope(k, t, y[: self.n])
+            size = options.atol + options.rtol * np.abs(y[: self.n])
+            uncertainty[j] = float(np.abs(r_z) @ np.broadcast_to(size, self.n))
+            if count:
+                past, h = store.z[count - 1], float(store.h[count - 1])
+                before = self._rate(forward, k, t - h, past)
+                curvature[j] = (self._rate(forward, k, t, y) - before) / h
+        return curvature, uncertainty
+
+    # -- times known before ----------------------------------------------------------------------
+
+    def _stops(self, t0: float, t1: float) -> list[tuple[float, list[int]]]:
+        """Return the zeros of root functions of time alone, in order, with the functions."""
+        found: list[tuple[float, int]] = []
+        nowhere = np.zeros(self.n)
+        for k, timed in enumerate(self.functions.timed):
+            if not timed:
+                continue
+
+            def value(t: float, k: int = k) -> float:
+                return float(self.bound.roots(t, nowhere)[k])
+
+            if self.functions.linear[k]:
+                _, rate, _ = self.bound.slope(k, t0, nowhere)
+                if rate:
+                    found.append((-value(0.0) / rate, k))
+                continue
+            grid = np.linspace(t0, t1, SAMPLES + 1)
+            course = self._many(grid, np.zeros((self.n, grid.size)))[k]
+            for i in np.flatnonzero(course[:-1] * course[1:] < 0.0):
+                found.append((float(brentq(value, grid[i], grid[i + 1], xtol=1e-300)), k))
+            found += [(float(grid[i]), k) for i in np.flatnonzero(course[1:-1] == 0.0) + 1]
+        stops: list[tuple[float, list[int]]] = []
+        for t, k in sorted(found):
+            if not t0 < t <= t1:
+                continue
+            if stops and t - stops[-1][0] <= 4 * np.spacing(abs(t)):
+                stops[-1][1].append(k)
+            else:
+                stops.append((t, [k]))
+        return stops
+
+
+def _portion(forward: Forward, budget: int) -> int:
+    """Take at most so many steps."""
+    from symode.kernels.loop import advance
+
+    while True:
+        status = int(
+            advance(
+                forward.method, forward.stepper.system, forward.control, forward.store,
+                forward.observations, forward.scratch, budget,
+            )
+        )  # fmt: skip
+        if forward.driver.stop is not None and forward.driver.stop.is_set():
+            raise KeyboardInterrupt
+        if status != FULL:
+            return status
+        forward.enlarge()
+
+
+def _to_target(forward: Forward) -> int:
+    """Step to where the solve is aimed, without a look at root functions."""
+    while True:
+        status = _portion(forward, MOST)
+        if status == SWITCH:
+            forward.switch()
+        elif status != PAUSED:
+            return status
+
+
+def _weights(method: kt.Method, s: Floats) -> Floats:
+    """Return the interpolant's weights at fractions of a step. Shape ``(points, n_dense)``."""
+    powers = s[:, None] ** np.arange(1, method.dense.shape[1] + 1)
+    result: Floats = powers @ method.dense[: method.n_dense].T
+    return result
+
+
+def _inside(forward: Forward, step: int, s: float, n: int) -> tuple[float, Floats]:
+    """Return time and state inside a step."""
+    store, method = forward.store, forward.method
+    h = float(store.h[step])
+    if s == 1.0:
+        return float(store.t[step + 1]), store.z[step + 1, :n].copy()
+    scale = h if isinstance(method, kt.Erk | kt.Dirk) else 1.0
+    w = scale * _weights(method, np.array([s]))[0]
+    return float(store.t[step]) + s * h, store.z[step, :n] + w @ store.k[step, : w.size, :n]

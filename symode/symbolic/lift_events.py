@@ -1,0 +1,103 @@
+"""From events to graphs: root functions, assignments and priorities, with their pullbacks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sympy as sp
+
+from symode.equations.equations import Equations
+from symode.equations.event import Trigger, split_trigger
+from symode.equations.walk import symbols_in
+from symode.symbolic.adjoint import adjoint_sweep
+from symode.symbolic.derive import chosen, inputs
+from symode.symbolic.graph import Builder, Graph
+from symode.symbolic.lift import lift_expressions
+
+
+@dataclass(frozen=True)
+class EventPlan:
+    """A model's triggers over root functions.
+
+    Parameters
+    ----------
+    triggers
+        One per event.
+    roots
+        The root functions, shared by all triggers.
+    timed
+        Whether each depends on time and parameters alone.
+    linear
+        Whether such a one is linear in time.
+    free
+        Whether each depends on time alone, so that nothing moves its zeros.
+    """
+
+    triggers: tuple[Trigger, ...]
+    roots: tuple[sp.Expr, ...]
+    timed: tuple[bool, ...]
+    linear: tuple[bool, ...]
+    free: tuple[bool, ...]
+
+
+def plan_events(equations: Equations) -> EventPlan:
+    """Return the triggers of a model's events, over the root functions they share.
+
+    Examples
+    --------
+    >>> import symode
+    >>> x, t = sp.symbols("x t")
+    >>> model = symode.Model({x: -x}, time=t, events=[symode.Event((t > 1) & (x > t), {x: 3})])
+    >>> plan_events(model.equations).timed
+    (True, False)
+    """
+    roots: list[sp.Expr] = []
+    triggers = tuple(split_trigger(event, roots) for event in equations.events)
+    t, states = equations.time, set(equations.states)
+    symbols = [set(symbols_in([root])) for root in roots]
+    timed = tuple(not states & found for found in symbols)
+    linear = tuple(
+        alone and bool(root.is_polynomial(t)) and sp.degree(root, t) == 1
+        for root, alone in zip(roots, timed, strict=True)
+    )
+    free = tuple(found <= {t} for found in symbols)
+    return EventPlan(triggers, tuple(roots), timed, linear, free)
+
+
+def lift_events(
+    equations: Equations, roots: Sequence[sp.Expr], asked: Sequence[int]
+) -> dict[str, tuple[str, Graph]]:
+    """Return the graphs of a model's events.
+
+    "roots" holds the root functions, "jump0", "jump1", ... the assigned values of each event and
+    "priority" one number each; names ending in "_vjp" are products v·∂(z, t, theta), with the
+    states first, then time, then the parameters asked for.
+
+    Examples
+    --------
+    >>> import symode
+    >>> x, t = sp.symbols("x t")
+    >>> model = symode.Model({x: -x}, time=t, events=[symode.Event(t > 1, {x: x + 3})])
+    >>> sorted(lift_events(model.equations, [t - 1], ()))
+    ['jump0', 'jump0_vjp', 'roots', 'roots_vjp']
+    """
+    found: dict[str, tuple[str, Graph]] = {}
+
+    def add(name: str, expressions: Sequence[sp.Expr]) -> None:
+        graph = lift_expressions(equations, expressions)
+        b = Builder(graph)
+        wrt = [*inputs(b, "z", equations.n_states), b.input("t", 0), *chosen(b, asked)]
+        seeds = inputs(b, "v", len(expressions))
+        found[name] = ("field", graph)
+        found[f"{name}_vjp"] = ("product", b.freeze(adjoint_sweep(b, graph.outputs, seeds, wrt)))
+
+    if roots:
+        add("roots", roots)
+    for i, event in enumerate(equations.events):
+        if event.assignments:
+            add(f"jump{i}", [value for _, value in event.assignments])
+    priorities = [sp.S.Zero if e.priority is None else e.priority for e in equations.events]
+    if any(e.priority is not None for e in equations.events):
+        found["priority"] = ("field", lift_expressions(equations, priorities))
+    return found

@@ -1,0 +1,197 @@
+"""Gradients through events: against closed forms, differences of J, and each other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sympy as sp
+
+import symode
+from symode.errors import GradientError, UnsupportedCombinationError
+from symode.gradients.methods import GRADIENT_METHODS
+
+t, x, v, y, g, e, k, tau, d, a = sp.symbols("t x v y g e k tau d a")
+Event, Loss = symode.Event, symode.Loss
+TIGHT = {"rtol": 1e-11, "atol": 1e-13}
+
+
+def _ball():
+    model = symode.Model(
+        {x: v, v: -g - k * v}, parameters=(g, e, k), time=t, initial={x: 10 + g / 20, v: e},
+        events=[Event(x < 0, {x: 0, v: -e * v}, name="bounce")],
+    )  # fmt: skip
+    loss = Loss(x**2 + v * g, x * v + g * x, {2.0: x * v, 0.7: x, 0.0: x**2})
+    return model, loss, (0, 4.5), (9.81, 0.8, 0.1)
+
+
+def _dose():
+    model = symode.Model(
+        {x: -k * x, y: k * x - a * y * t}, parameters=(k, tau, d, a), time=t,
+        initial={x: 1, y: 0.2 * d},
+        events=[Event(t >= tau * k, {x: x + d * t, y: y / 2}, name="dose")],
+    )  # fmt: skip
+    return model, Loss(x * y, x * y * y, {0.5: y, 2.0: x**2}), (0.1, 3), (0.7, 1.9, 1.3, 0.4)
+
+
+def _switch():
+    model = symode.Model(
+        {x: -k * x * y + a * (1 - y), y: 0, v: x - v}, parameters=(k, a, d, e), time=t,
+        initial={x: 2, y: 1, v: 0.1},
+        events=[Event(x < d, {y: 0}, name="off"), Event(x > e, {y: 1}, name="on")],
+    )  # fmt: skip
+    loss = Loss(terminal=x * x + v, observations={1.5: x, 2.6: v})
+    return model, loss, (0, 5), (1.1, 0.8, 0.6, 1.7)
+
+
+def _cascade():
+    events = [
+        Event(x - 2 * y > 2, {x: 0.5 * x * k, y: y + d * t}, name="A"),
+        Event(y > 1, {y: y**2 - 0.5 * a, x: x + 0.1}, name="B", use_trigger_values=False),
+    ]
+    model = symode.Model(
+        {x: 1 + k * t, y: -a * y}, parameters=(k, a, d), time=t, initial={x: d, y: 0.3},
+        events=events,
+    )  # fmt: skip
+    return model, Loss(terminal=x * y, observations={1.5: x * y}), (0, 4), (0.7, 0.8, 0.9)
+
+
+def _root():
+    model = symode.Model(
+        {x: y, y: -k * x}, parameters=(k, d), time=t, initial={x: 1 + d, y: 0.1},
+        events=[Event(x - d / 3, {y: y * (1 + d / 10), x: x - 0.01 * t}, direction=-1)],
+    )  # fmt: skip
+    return model, Loss(terminal=x * y, observations={1.5: x * y}), (0, 7), (1.7, 0.9)
+
+
+def _start():
+    model = symode.Model(
+        {x: -k * x, y: x - y * t}, parameters=(k, d), time=t, initial={x: d + t, y: 0.1 * k},
+        events=[Event(t >= 0, {x: x + d * y + t}, initial_value=False)],
+    )  # fmt: skip
+    return model, Loss(terminal=x * y, observations={0.3: x * y, 0.7: y}), (0.3, 2), (1.7, 0.9)
+
+
+CASES = {"ball": _ball, "dose": _dose, "switch": _switch, "cascade": _cascade, "root": _root,
+         "start": _start}  # fmt: skip
+
+
+def differences(f, h: float = 2e-4) -> float:
+    """Return the derivative of f at 0 by differences of fourth order."""
+    return (8 * (f(h) - f(-h)) - (f(2 * h) - f(-2 * h))) / (12 * h)
+
+
+@pytest.mark.parametrize("solver", ["vern7", "rodas5p"])
+@pytest.mark.parametrize("name", CASES)
+def test_gradients_are_the_slopes_of_j(name: str, solver: str) -> None:
+    model, loss, span, theta = CASES[name]()
+    theta = np.array(theta)
+
+    def value(theta=theta, z0=None, t0=span[0], t1=span[1]) -> float:
+        moved = Loss(
+            loss.terminal, loss.running,
+            {t0 if at == span[0] else at: e for at, e in loss.observations.items()},
+        )  # fmt: skip
+        found = model.gradient(moved, (t0, t1), theta, z0, method="discrete", wrt=["t1"], **TIGHT)
+        return found.value
+
+    found = model.gradient(loss, span, theta, method="discrete", solver=solver, **TIGHT)
+    units = np.eye(theta.size)
+    slopes = [differences(lambda s, u=u: value(theta + s * u)) for u in units]
+    # Differences of fourth order with h = 2e-4 at rtol 1e-11: 1e-11 / 2e-4, and h**4.
+    scale = 2e-6 * max(1.0, np.abs(slopes).max())
+    assert np.array(found.theta) == pytest.approx(np.array(slopes), abs=scale)
+    assert found.t0 == pytest.approx(differences(lambda s: value(t0=span[0] + s)), abs=scale)
+    assert found.t1 == pytest.approx(differences(lambda s: value(t1=span[1] + s)), abs=scale)
+    z0 = model.solve(span, theta, times=[span[0]], **TIGHT)
+    start = z0.events[0].before if name == "start" else z0.z[0]
+    apart = model.gradient(loss, span, theta, start, method="discrete", solver=solver, **TIGHT)
+    slopes = [differences(lambda s, u=u: value(z0=start + s * u)) for u in np.eye(start.size)]
+    assert np.array(apart.z0) == pytest.approx(np.array(slopes), abs=scale)
+
+
+@pytest.mark.parametrize("solver", ["auto", "tsit5", "rodas5p"])
+@pytest.mark.parametrize("name", [name for name in CASES if name != "start"])
+def test_transposed_and_forward_agree(name: str, solver: str) -> None:
+    model, loss, span, theta = CASES[name]()
+    a, b = (
+        model.gradient(loss, span, theta, method=method, solver=solver, **TIGHT)
+        for method in ("discrete", "forward")
+    )
+    for part in ("theta", "z0", "times"):
+        one, other = np.array(getattr(a, part)), np.array(getattr(b, part))
+        assert one == pytest.approx(other, rel=1e-8, abs=1e-8)
+    assert (a.t0, a.t1) == pytest.approx((b.t0, b.t1), rel=1e-8)
+
+
+def test_the_bounce_has_the_slopes_of_its_closed_form() -> None:
+    # x(2.6): falls from 5 in s = sqrt(10 / g), then u = e g s upwards for 2.6 - s.
+    model = symode.Model(
+        {x: v, v: -g}, parameters=(g, e), time=t, initial={x: 5, v: 0},
+        events=[Event(x < 0, {x: 0, v: -e * v})],
+    )  # fmt: skip
+    s = sp.sqrt(10 / g)
+    exact = e * g * s * (sp.Rational(13, 5) - s) - g * (sp.Rational(13, 5) - s) ** 2 / 2
+    at = {g: 11.0, e: 0.9}
+    slopes = [float(exact.diff(p).subs(at)) for p in (g, e)]
+    for method in ("auto", "forward"):
+        found = model.gradient(Loss(terminal=x), (0, 2.6), [11.0, 0.9], method=method, **TIGHT)
+        assert found.value == pytest.approx(float(exact.subs(at)), rel=1e-10)
+        assert np.array(found.theta) == pytest.approx(np.array(slopes), rel=1e-9)
+
+
+@pytest.mark.parametrize("method", GRADIENT_METHODS)
+def test_every_method_is_right_or_refuses(method: str) -> None:
+    model, loss, span, theta = _dose()
+    right = model.gradient(loss, span, theta, method="discrete", **TIGHT)
+    try:
+        found = model.gradient(loss, span, theta, method=method, **TIGHT)
+    except UnsupportedCombinationError as error:
+        assert "does not take events" in str(error)
+        return
+    assert np.array(found.theta) == pytest.approx(np.array(right.theta), rel=1e-7)
+
+
+def test_grazing_is_refused() -> None:
+    # The apex of the throw is 1 / (2 g): at d exactly there it is touched, not crossed.
+    events = [Event(x > d, {y: 1})]
+    model = symode.Model(
+        {x: v, v: -g, y: 0}, parameters=(g, d), time=t, initial={x: 0, v: 1, y: 0}, events=events
+    )
+    loss = Loss(terminal=y * x)
+    for method in ("discrete", "forward"):
+        with pytest.raises(GradientError, match="grazes"):
+            model.gradient(loss, (0, 0.7), [1.0, 0.5 - 1e-14], method=method)
+        model.gradient(loss, (0, 1.5), [1.0, 0.3], method=method)
+
+
+def test_meetings_by_chance_and_ends_that_move_are_refused() -> None:
+    two = [Event(t > k, {x: 2 * x}), Event(t > d, {x: x + 1}, use_trigger_values=False)]
+    model = symode.Model({x: -x}, parameters=(k, d), time=t, initial={x: 1}, events=two)
+    loss = Loss(terminal=x)
+    with pytest.raises(GradientError, match="by chance"):
+        model.gradient(loss, (0, 2), [1.0, 1.0])
+    model.gradient(loss, (0, 2), [1.0, 1.1])
+    with pytest.raises(GradientError, match="at the end of the span"):
+        model.gradient(loss, (0, 1.1), [1.0, 1.1])
+    with pytest.raises(GradientError, match="time of an observation"):
+        model.gradient(Loss(observations={1.0: x}), (0, 2), [1.0, 1.1])
+    stop = [Event(x < k, {}, terminal=True)]
+    model = symode.Model({x: -x}, parameters=(k,), time=t, initial={x: 1}, events=stop)
+    with pytest.raises(GradientError, match="terminal event"):
+        model.gradient(loss, (0, 2), [0.5])
+
+
+def test_a_batch_and_a_repeated_call_give_the_same() -> None:
+    model, loss, span, theta = _switch()
+    vg = symode.Model(model.equations).value_and_grad(loss, t0=span[0], t1=span[1], **TIGHT)
+    members = np.array([[2, 1, 0.1], [2.5, 1, 0.3], [1.9, 1, 0.0]])
+    values, dtheta, dz0 = vg.batch(theta, members)
+    for _ in range(2):
+        for i, z0 in enumerate(members):
+            one = model.gradient(loss, span, theta, z0, **TIGHT)
+            assert values[i] == pytest.approx(one.value, rel=1e-12)
+            assert dtheta[i] == pytest.approx(np.array(one.theta), rel=1e-10)
+            assert dz0[i] == pytest.approx(np.array(one.z0), rel=1e-10)
+            value, slope = vg(vg.pack(theta=theta, z0=z0))
+            assert value == pytest.approx(one.value, rel=1e-12)
+            assert slope == pytest.approx(np.concatenate([one.theta, one.z0]), rel=1e-10)
