@@ -54,11 +54,13 @@ class SolverTable(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Return the table."""
         from symode.solvers.collocation import CollocationTableau
+        from symode.solvers.dirk_tableau import DirkTableau
         from symode.solvers.methods import METHODS, get_method
         from symode.solvers.tableau import ExplicitTableau
 
         families = {
             ExplicitTableau: "explicit Runge–Kutta",
+            DirkTableau: "diagonally implicit Runge–Kutta (ESDIRK), for stiff problems",
             CollocationTableau: "implicit Runge–Kutta (collocation), for stiff problems",
         }
         rows = []

@@ -19,8 +19,8 @@ STIFF = [*(name for name in METHODS if get_method(name).implicit), "auto"]
 #: Problems that explicit methods solve as well.
 CALM = [name for name in names() if not problem(name).stiff]
 #: Errors in rtol where the bound of 100 does not hold: the ring modulator oscillates thousands of
-#: times, 65,000 steps whose errors add up at rtol 1e-6.
-MULTIPLES = {("ring_modulator", "esdirk43"): 4000, ("ring_modulator", "esdirk54"): 4000}
+#: times, 85,000 steps whose errors add up at rtol 1e-6. Measured 50 to 110 and 380 to 580.
+MULTIPLES = {("ring_modulator", "esdirk43"): 200, ("ring_modulator", "esdirk54"): 1000}
 
 
 def solve(name: str, solver: str, rtol: float):
