@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symode.errors import GradientError, SolverError
+from symode.problems.hierarchical import Reduced
 from symode.problems.problem import Problem
 from symode.problems.scores import Scores
 
@@ -18,7 +19,7 @@ Floats = NDArray[np.float64]
 class Counter:
     """The objective of a search: counts its calls and keeps the best point seen."""
 
-    problem: Problem
+    problem: Problem | Reduced
     evaluations: int = 0
     lost: int = 0
     best: tuple[float, Floats] | None = None

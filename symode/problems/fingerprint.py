@@ -61,6 +61,7 @@ def fingerprint(problem: Problem) -> dict[str, str]:
         "parameters": _hash(
             space.parameters, space.places, space.values, space.lower, space.upper,
             [repr(t) for t in space.transforms], priors,
+            *([] if problem.reduced is None else [problem.reduced.space.names]),
         ),
         "solver": _hash(sorted((k, repr(v)) for k, v in problem.options.items()),
                         repr(problem.method)),

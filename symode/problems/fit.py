@@ -142,7 +142,7 @@ def _refuse(options: Iterable[str]) -> None:
     known = ("starts", "seed", "optimizer", "max_iterations", "sampling", "screen", "workers",
              "executor", "store", "progress")  # fmt: skip
     of_problem = (*NAMES, "bounds", "scale", "fixed", "t0", "method", "conditions", "parameters",
-                  "local", "priors", "noise")  # fmt: skip
+                  "local", "priors", "noise", "hierarchical")  # fmt: skip
     for name in options:
         if name in of_problem:
             raise OptionError(f"{name}= belongs to the problem: symode.Problem(..., {name}=...).")

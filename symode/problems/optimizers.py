@@ -198,6 +198,10 @@ def choose_optimizer(problem: Problem, name: str) -> str:
         For unknown names, and for least squares with an estimated sigma.
     """
     key = name.lower().replace("lbfgsb", "l-bfgs-b")
+    if problem.reduced is not None and key in ("auto", "least_squares"):
+        if key == "auto":
+            return "scoring"
+        raise OptionError("optimizer='least_squares' cannot search hierarchically; use 'scoring'.")
     if key == "auto":
         return "scoring" if problem.is_least_squares else "l-bfgs-b"
     if key not in OPTIMIZERS:

@@ -21,6 +21,7 @@ from symode.interface.model import Model
 from symode.problems.censoring import KNOWN
 from symode.problems.conditions import Condition, make_layout
 from symode.problems.data import Data, Series
+from symode.problems.hierarchical import make_reduced
 from symode.problems.noise import Noise
 from symode.problems.parts import Column, Part
 from symode.problems.priors import Prior, check_priors, prior_terms
@@ -78,6 +79,9 @@ class Problem:
         scale} (others linear): where the search and the intervals are made.
     fixed
         {parameter: value} of parameters that are not estimated.
+    hierarchical
+        Scalings, offsets and sigmas of normal noise that searches set to their optimum in closed
+        form at every point, so that they look for the other parameters only.
     t0
         When the initial values hold.
     method
@@ -127,6 +131,7 @@ class Problem:
         bounds: Any = None,
         scale: Any = "lin",
         fixed: Mapping[Any, float] | None = None,
+        hierarchical: Iterable[Any] = (),
         t0: float = 0.0,
         method: Any = "auto",
         workers: int | None = None,
@@ -134,13 +139,13 @@ class Problem:
     ) -> None:
         check_parts(model, data)
         known = ("conditions", "parameters", "local", "priors", "bounds", "scale", "fixed", "t0",
-                 "method", "workers")  # fmt: skip
+                 "hierarchical", "method", "workers")  # fmt: skip
         check_names(options, "Problem()", *known)
-        parameters, local = list(parameters), list(local)
+        parameters, local, hierarchical = list(parameters), list(local), list(hierarchical)
         self._given = (model, data, noise), {
             "conditions": conditions, "parameters": parameters, "local": local, "priors": priors,
             "bounds": bounds, "scale": scale, "fixed": fixed, "t0": t0, "method": method,
-            "workers": workers, **options,
+            "workers": workers, "hierarchical": hierarchical, **options,
         }  # fmt: skip
         equations = model.equations
         if equations.initial is None:
@@ -168,6 +173,7 @@ class Problem:
         self._check_sigma()
         self._found, self._starts = found, starts
         self.parts = self._make_parts(self.columns)
+        self.reduced = make_reduced(self, [str(name) for name in hierarchical])
 
     @property
     def size(self) -> int:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from symode.equations.values import named
 from symode.errors import FitError, SymodeError
 from symode.problems.counter import Counter
+from symode.problems.hierarchical import Reduced
 from symode.problems.optimizers import OPTIMIZERS
 from symode.problems.problem import Problem
 from symode.problems.scoring import Ending, score_to_the_end
@@ -31,22 +32,22 @@ def run_start(
     found. Needs nothing but its arguments, so that it can run in any process.
     """
     begun, x = time.perf_counter(), problem.space.inside(x0)
-    search, judge = Counter(problem.relaxed), Counter(problem)
-    same = problem.relaxed is problem
+    search, judge = Counter(_searched(problem)), Counter(problem)
+    same = search.problem is problem
     ending: Ending | None = None
     message = ""
     with one_blas_thread():
         for _ in range(ROUNDS):
             before = np.inf if ending is None else ending.value
             try:
-                message = OPTIMIZERS[optimizer](search, x, max_iterations)
+                message = OPTIMIZERS[optimizer](search, _begin(problem, x), max_iterations)
             except (SymodeError, ArithmeticError, ValueError, np.linalg.LinAlgError) as error:
                 message = str(error)
             try:
                 if search.best is None:
                     raise FitError(message)
                 known = search.best_scores if same else None
-                ending = score_to_the_end(judge, search.best[1], known=known)
+                ending = score_to_the_end(judge, _ended(problem, search.best[1]), known=known)
             except SymodeError as error:
                 message = str(error)
                 break
@@ -70,17 +71,18 @@ def screen_start(
 ) -> Start:
     """Search for a few iterations only; return where that led, without a verdict."""
     begun, x = time.perf_counter(), problem.space.inside(x0)
-    search, judge = Counter(problem.relaxed), Counter(problem)
+    search, judge = Counter(_searched(problem)), Counter(problem)
     ending: Ending | None = None
     with one_blas_thread():
         try:
-            message = OPTIMIZERS[optimizer](search, x, iterations)
+            message = OPTIMIZERS[optimizer](search, _begin(problem, x), iterations)
         except (SymodeError, ArithmeticError, ValueError, np.linalg.LinAlgError) as error:
             message = str(error)
         try:
             if search.best is not None:
-                scores = judge.scores(search.best[1])
-                ending = Ending(search.best[1], scores.value, scores, np.inf)
+                x = _ended(problem, search.best[1])
+                scores = judge.scores(x)
+                ending = Ending(x, scores.value, scores, np.inf)
         except SymodeError as error:
             message = str(error)
     return _record(
@@ -93,6 +95,21 @@ def screen_start(
         lost=search.lost + judge.lost,
         seconds=time.perf_counter() - begun,
     )
+
+
+def _searched(problem: Problem) -> Problem | Reduced:
+    """Return what a search sees."""
+    return problem.relaxed if problem.reduced is None else problem.reduced
+
+
+def _begin(problem: Problem, x: Floats) -> Floats:
+    """Return the part of a point that a search moves."""
+    return x if problem.reduced is None else x[problem.reduced.outer]
+
+
+def _ended(problem: Problem, x: Floats) -> Floats:
+    """Return the whole point where a search ended."""
+    return x if problem.reduced is None else problem.reduced.whole(x)
 
 
 def _record(
