@@ -305,7 +305,9 @@ class EventRun:
             if turned is not None and k in turned:
                 found.append(-self.signs[k] if self.signs[k] else int(np.sign(value)))
             elif zero and (k in noise or just_after):
-                found.append(int(np.sign(self._rate(forward, k, t, y))))
+                rate = self._rate(forward, k, t, y)
+                # A root function that jumps has no slope to tell it.
+                found.append(int(np.sign(rate if rate or k not in noise else value)))
             elif np.isnan(value):
                 found.append(self.signs[k])
             else:
@@ -368,7 +370,7 @@ class EventRun:
             turned, just_after = (turned if not steps else None), True
             if not steps and crossing:
                 # Roots have been told already: not twice.
-                self.signs, turned = signs, None
+                break
         self.signs = signs
         values = self.bound.roots(t, y[: self.n])
         self.released = frozenset(

@@ -12,6 +12,7 @@ from typing import Any
 
 import sympy as sp
 
+from symode.bridges.sbml.events import events_of, expressions_of
 from symode.bridges.sbml.formulas import Formulas
 from symode.bridges.sbml.quantities import Quantity, collect, refuse_unsupported
 from symode.equations.equations import Equations
@@ -85,7 +86,7 @@ class _Assembly:
     def _value(self, key: str) -> sp.Expr:
         if key in self.reactions:
             return self.speed(key)
-        q = self._known(key)
+        q = self.known(key)
         if q.rule is not None:
             return self.formulas.expression(q.rule, self.value, f"the assignment rule of {key}")
         if q.is_state:
@@ -121,7 +122,7 @@ class _Assembly:
                 return sp.Integer(0)
             where = f"the kinetic law of {key}"
             return self._at_start(self.formulas.expression(law.getMath(), self.initial, where))
-        q = self._known(key)
+        q = self.known(key)
         tree = q.assignment if q.assignment is not None else q.rule
         if tree is not None:
             where = f"the initial assignment of {key}"
@@ -154,7 +155,7 @@ class _Assembly:
         """Return the rate of change of a state."""
         found = self._rates.get(key)
         if found is None:
-            found = self._rates[key] = self._rate(self._known(key))
+            found = self._rates[key] = self._rate(self.known(key))
         return found
 
     def _rate(self, q: Quantity) -> sp.Expr:
@@ -191,7 +192,7 @@ class _Assembly:
 
     def rate_of(self, key: str) -> sp.Expr:
         """Return rateOf: the rate of change of what an id means in formulas."""
-        q = self._known(key)
+        q = self.known(key)
         if q.rule is not None:
             raise ImportFileError(
                 f"{self.name}: rateOf({key}) is of a quantity that a rule assigns; that is not "
@@ -229,7 +230,9 @@ class _Assembly:
             if not (q.rule is not None or q.is_state or q.is_parameter)
             and not self.value(q.key).has(sp.nan)
         )
+        events = events_of(self)
         used = set(symbols_in([*rhs, *initial, *(value for _, value in observables)]))
+        used |= set(symbols_in(expressions_of(events)))
         free = [
             q
             for q in self.quantities.values()
@@ -237,7 +240,9 @@ class _Assembly:
         ]
         parameters = tuple(sp.Symbol(q.key) for q in free)
         try:
-            equations = Equations(states, rhs, parameters, self.time, initial, observables)
+            equations = Equations(
+                states, rhs, parameters, self.time, initial, observables, events=events
+            )
         except ModelError as error:
             raise ImportFileError(f"{self.name}: {error}") from None
         concentrations, amounts = {}, {}
@@ -262,10 +267,10 @@ class _Assembly:
         return name
 
     def _varies(self, compartment: str) -> bool:
-        q = self._known(compartment)
+        q = self.known(compartment)
         return q.is_state or q.rule is not None
 
-    def _known(self, key: str) -> Quantity:
+    def known(self, key: str) -> Quantity:
         if key not in self.quantities:
             raise ImportFileError(f"{self.name} uses the id {key!r}, which it does not define.")
         return self.quantities[key]

@@ -105,9 +105,16 @@ def refuse_unsupported(model: Any, name: str) -> None:
             faults.append("an algebraic rule")
     for i in range(model.getNumEvents()):
         event = model.getEvent(i)
-        faults.append(f"the event {event.getId() or i}")
+        if event.isSetDelay() and not _is_zero(event.getDelay()):
+            faults.append(f"the delay of the event {event.getId() or i}")
     if faults:
         raise ImportFileError(f"{name} uses what is not supported: {', '.join(faults)}.")
+
+
+def _is_zero(delay: Any) -> bool:
+    """Return whether a delay is none."""
+    tree = delay.getMath()
+    return tree is None or (tree.isNumber() and float(tree.getValue()) == 0.0)
 
 
 def collect(model: Any, name: str) -> dict[str, Quantity]:
