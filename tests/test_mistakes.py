@@ -203,6 +203,36 @@ def test_a_wrong_object_or_name(call, error, words):
     refuses(call, error, *words)
 
 
+SPREAD = {"t0": 0.0, "t1": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: MODEL.gradient(LOSS, SPAN, THETA, wrt=3), OptionError, ("3", "theta, z0", "x")),
+        (lambda: MODEL.gradient(LOSS, SPAN, THETA, wrt={"k", "t0"}), OptionError, ("no order",)),
+        (lambda: MODEL.solve(SPAN, THETA, max_steps="many"), OptionError, ("max_steps", "many")),
+        (lambda: MODEL.solve(SPAN, THETA, max_steps=np.inf), OptionError, ("whole number", "inf")),
+        (lambda: MODEL.solve(SPAN, THETA, h_max="x"), OptionError, ("h_max", "'x'")),
+        (lambda: MODEL.solve(SPAN, THETA, atol="x"), OptionError, ("atol", "numbers", "'x'")),
+        (lambda: MODEL.gradient(LOSS, SPAN, THETA, gradient_rtol="x"), OptionError, ("'x'",)),
+        (lambda: MODEL.value_and_grad(LOSS, **SPREAD)("ab"), OptionError, ("'ab'", "k, x(t0)")),
+        (lambda: symode.VectorLoss(LOSS), LossError, ("several losses", "{name: loss}")),
+        (
+            lambda: MODEL.gradient(symode.VectorLoss({"a": LOSS}), SPAN, THETA),
+            LossError,
+            ("VectorLoss(a)", "model.jacobian"),
+        ),
+        (lambda: symode.fit(PROBLEM, 1, store=3), OptionError, ("path", "3")),
+        (lambda: symode.read_sbml(3), symode.ImportFileError, ("path", "3")),
+        (lambda: symode.Model({x: -k * x}, parameters=3), symode.ModelError, ("parameters=", "3")),
+    ],
+)
+def test_a_wrong_kind_of_value(call, error, words):
+    """No TypeError of Python's comes through."""
+    refuses(call, error, *words)
+
+
 def test_axes_that_are_none():
     """Also: bounds of one parameter as one pair, and starts at a bound, are accepted."""
     pytest.importorskip("matplotlib").use("agg")

@@ -117,6 +117,9 @@ def _ordered(names: SymbolsLike, what: str, reader: _Reader) -> list[Any]:
             "arrays."
         )
         return sorted(names, key=str)
+    elif not isinstance(names, str | sp.Symbol | Iterable):
+        reader.faults.append(f"{what}= is {names!r}; give a list of symbols or names.")
+        return []
     return _split(names)
 
 

@@ -267,7 +267,12 @@ def resolve_loss(loss: Any, equations: Equations) -> Loss:
         else:
             way_out = "Make one: symode.Loss(terminal=...) or symode.LeastSquares(times, values)."
         raise LossError(f"A Loss or LeastSquares is expected; got {given}. {way_out}")
-    resolved: Loss = loss.resolve(equations)
+    resolved = loss.resolve(equations)
+    if not isinstance(resolved, Loss):
+        raise LossError(
+            f"One Loss or LeastSquares is expected; got the {type(loss).__name__} {loss!r}. The "
+            "gradients of several losses are the rows of model.jacobian(losses, span)."
+        )
     return resolved
 
 

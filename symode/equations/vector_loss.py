@@ -77,6 +77,10 @@ class VectorLoss:
     """
 
     def __init__(self, losses: Mapping[Any, LossLike] | Iterable[LossLike]) -> None:
+        if not isinstance(losses, Iterable):
+            raise LossError(
+                f"A VectorLoss is made of several losses, {{name: loss}} or a list; got {losses!r}."
+            )
         pairs = (
             [(str(name), loss) for name, loss in losses.items()]
             if isinstance(losses, Mapping)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -91,6 +91,13 @@ class Layout:
         self.equations = equations
         self.n_times = n_times
         single = isinstance(wrt, str) or hasattr(wrt, "is_Symbol")
+        if isinstance(wrt, set | frozenset) or not (single or isinstance(wrt, Iterable)):
+            no_order = ", a set, which has no order" if isinstance(wrt, set | frozenset) else ""
+            raise OptionError(
+                f"wrt is {wrt!r}{no_order}. It must be a name, or a list or tuple of names: "
+                f"{', '.join(ARGUMENTS)}, parameters ({', '.join(equations.parameter_names)}) and "
+                f"states, for their initial values ({', '.join(equations.state_names)})."
+            )
         entries: tuple[Any, ...] = (wrt,) if single else tuple(wrt)
         self.wrt = tuple(str(entry) for entry in entries)
         self._sizes = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ def tightened(
     GradientError
         When the tightest tolerance is reached without agreement, or solves fail on the way there.
     """
-    if not 0 < gradient_rtol < 1:
+    if not (isinstance(gradient_rtol, Real) and 0 < gradient_rtol < 1):
         raise OptionError(f"gradient_rtol must lie between 0 and 1; got {gradient_rtol!r}.")
     scale = np.abs(point)
     scale[scale == 0.0] = 1.0

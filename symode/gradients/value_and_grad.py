@@ -352,7 +352,13 @@ class ValueAndGrad(SecondOrder):
         return runner
 
     def _check(self, point: Any) -> Floats:
-        array = np.asarray(point, dtype=float)
+        try:
+            array = np.asarray(point, dtype=float)
+        except (TypeError, ValueError):
+            raise OptionError(
+                f"The point must be numbers for {', '.join(self.names)}; got {point!r}. Make one "
+                "with pack()."
+            ) from None
         extra = array.size - self.layout.size
         batch = extra > 0 and extra % self.equations.n_states == 0 and self.layout.has_whole_z0
         if array.ndim != 1 or (extra and not batch):

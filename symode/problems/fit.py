@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable
 from concurrent.futures import Executor
@@ -112,6 +113,8 @@ def fit(
     chosen = choose_optimizer(problem, optimizer)
     workers = check_workers(workers, executor)
     _check(seed, screen, max_iterations)
+    if not isinstance(store, str | os.PathLike | None):
+        raise OptionError(f"store must be the path of a file; got {store!r}.")
     if seed is None:
         known = None if store is None else FitStore.settings_of(store)
         seed = (

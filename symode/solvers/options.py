@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -175,10 +176,11 @@ def make_options(
         )
     if consistent not in ("find", "check"):
         raise OptionError(f'consistent must be "find" or "check"; got {consistent!r}.')
-    if not (int(max_steps) == max_steps and max_steps > 0):
+    whole = isinstance(max_steps, Real) and math.isfinite(max_steps) and max_steps % 1 == 0
+    if not (whole and max_steps > 0):
         raise OptionError(f"max_steps must be a positive whole number; got {max_steps!r}.")
-    if not h_max > 0:
-        raise OptionError(f"h_max must be positive; got {h_max!r}.")
+    if not (isinstance(h_max, Real) and h_max > 0):
+        raise OptionError(f"h_max must be a positive number; got {h_max!r}.")
     return SolverOptions(
         tableau, float(rtol), _atol(names, atol), int(max_steps), float(h_max), stiff, reason,
         consistent,
@@ -220,7 +222,13 @@ def _atol(names: Sequence[str], atol: ArrayLike | Mapping[Any, float]) -> NDArra
             )
         atol = [given[name] for name in names]
     try:
-        values = np.broadcast_to(np.asarray(atol, dtype=float), (len(names),)).copy()
+        values = np.asarray(atol, dtype=float)
+    except (TypeError, ValueError):
+        raise OptionError(
+            f"atol must be numbers: one, or one for each of the {len(names)} states; got {atol!r}."
+        ) from None
+    try:
+        values = np.broadcast_to(values, (len(names),)).copy()
     except ValueError:
         raise OptionError(
             f"atol must be one number or one for each of the {len(names)} states "

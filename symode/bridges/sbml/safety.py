@@ -6,6 +6,7 @@ quickly, in bounded memory; nothing of the file is executed, here or later.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Final
 from xml.parsers import expat
@@ -26,6 +27,8 @@ def read_text(source: Any) -> tuple[bytes, str]:
     ImportFileError
         When there is no such file, or it is too large.
     """
+    if not isinstance(source, str | bytes | os.PathLike):
+        raise ImportFileError(f"read_sbml takes the path of a file, or its text; got {source!r}.")
     if isinstance(source, bytes) or (isinstance(source, str) and source.lstrip()[:1] == "<"):
         content = source if isinstance(source, bytes) else source.encode()
         name = "the text"
