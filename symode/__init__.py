@@ -50,6 +50,8 @@ _HOME = {
     "Softplus": "symode.problems.transforms",
     "Affine": "symode.problems.transforms",
     "fit": "symode.problems.fit",
+    "LogDensity": "symode.problems.log_density",
+    "sample": "symode.bridges.nuts",
     "read_sbml": "symode.bridges.sbml",
     "SbmlModel": "symode.bridges.sbml",
     "read_petab": "symode.bridges.petab",
@@ -108,6 +110,7 @@ __all__ = [
     "LeastSquares",
     "LocalSensitivity",
     "Log10Normal",
+    "LogDensity",
     "LogNormal",
     "Logit",
     "Loss",
@@ -136,10 +139,12 @@ __all__ = [
     "local_sensitivity",
     "read_petab",
     "read_sbml",
+    "sample",
     "verify",
 ]
 
 if TYPE_CHECKING:
+    from symode.bridges.nuts import sample
     from symode.bridges.petab import PetabProblem, read_petab
     from symode.bridges.sbml import SbmlModel, read_sbml
     from symode.equations.equations import Equations
@@ -181,6 +186,7 @@ if TYPE_CHECKING:
     from symode.problems.global_sensitivity import GlobalSensitivity, global_sensitivity
     from symode.problems.identifiability import Identifiability
     from symode.problems.intervals import Intervals
+    from symode.problems.log_density import LogDensity
     from symode.problems.noise import Log10Normal, LogNormal, Normal
     from symode.problems.priors import LaplacePrior, NormalPrior, UniformPrior
     from symode.problems.problem import Problem

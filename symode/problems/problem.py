@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sympy as sp
@@ -15,10 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from symode.codegen.reference import evaluate
 from symode.equations.loss import Loss
 from symode.equations.values import vector
-from symode.equations.walk import symbols_in
 from symode.errors import DataError, InitialStateError, OptionError, ParameterError
 from symode.interface.model import Model
-from symode.problems.censoring import KNOWN
 from symode.problems.conditions import Condition, make_layout
 from symode.problems.data import Data, Series
 from symode.problems.hierarchical import make_reduced
@@ -26,9 +24,11 @@ from symode.problems.noise import Noise
 from symode.problems.parts import Column, Part
 from symode.problems.priors import Prior, check_priors, prior_terms
 from symode.problems.reading import (
+    are_squares,
     check_parts,
     check_series,
     check_sigma,
+    floored,
     make_columns,
     read_conditions,
 )
@@ -38,12 +38,13 @@ from symode.problems.space import ParameterSpace, make_space
 from symode.solvers.options import check_names, make_options
 from symode.symbolic.lift import lift_expressions
 
+if TYPE_CHECKING:
+    from symode.problems.log_density import LogDensity
+
 Floats = NDArray[np.float64]
 
 #: A fit calls the solver at hopeless points, too: it should give up sooner than a single solve.
 MAX_STEPS = 10_000
-#: See `Problem.relaxed`: no likelihood of interest has a model value that far below all data.
-FLOOR = 1e-9
 
 
 class Problem:
@@ -209,20 +210,7 @@ class Problem:
     @property
     def is_least_squares(self) -> bool:
         """Whether noise is normal and no sigma is estimated: then least squares say it all."""
-        estimated = set(self.model.equations.states)
-        moving = np.zeros(len(self.space.parameters), dtype=bool)
-        moving[self.space.places] = True
-        for part in self.parts:
-            source = part.parameters.source
-            moved = {i for i, place in enumerate(source) if place >= 0 and moving[place]}
-            moved |= set(part.parameters.places.tolist())
-            estimated |= {part.equations.parameters[i] for i in moved}
-        return not self.priors and all(
-            column.noise.is_normal
-            and column.codes == (KNOWN,)
-            and estimated.isdisjoint(symbols_in([column.sigma]))
-            for column in self.columns
-        )
+        return are_squares(self)
 
     def objective(self, x: ArrayLike) -> tuple[float, Floats]:
         """Return the negative log-likelihood and its gradient at a point on the scale.
@@ -243,6 +231,12 @@ class Problem:
             prior = prior_terms(self.priors, outer, slopes, self.space.places)
             value, gradient = value + prior.value, gradient + prior.gradient
         return value, gradient
+
+    def log_density(self) -> LogDensity:
+        """Return the posterior density's logarithm with gradient, as samplers want it."""
+        from symode.problems.log_density import LogDensity
+
+        return LogDensity(self)
 
     def value(self, theta: Any) -> float:
         """Return the negative log-likelihood of parameters, by name or in order."""
@@ -270,7 +264,7 @@ class Problem:
 
         Far from the data a model may decay to nothing, and the solver's error then decides
         whether its logarithm exists. So that such a point does not end a search, model values under
-        `FLOOR` times the smallest measured value count as that. Only searches use this: what they
+        a billionth of the smallest measured value count as that. Only searches use this: what they
         find is judged by the problem itself.
         """
         if not any(column.noise.is_positive for column in self.columns):
@@ -278,7 +272,7 @@ class Problem:
         other = copy(self)
         for name in ("_simulator", "relaxed"):
             other.__dict__.pop(name, None)
-        other.parts = self._make_parts([self._floored(column) for column in self.columns])
+        other.parts = self._make_parts([floored(column, self.series) for column in self.columns])
         return other
 
     def predict(
@@ -373,16 +367,6 @@ class Problem:
                 raise DataError(
                     f"All measurements {where}were made at t0 = {part.t0:g}: nothing happens yet."
                 )
-
-    def _floored(self, column: Column) -> Column:
-        if not column.noise.is_positive:
-            return column
-        values = [s.values for s in self.series if s.name == column.name]
-        positive = np.concatenate(values)
-        positive = positive[positive > 0]
-        lowest = FLOOR * float(positive.min(initial=np.inf) if positive.size else 1.0)
-        expression = sp.Max(column.expression, sp.Float(lowest), evaluate=False)
-        return Column(column.name, expression, column.noise, column.sigma, column.codes)
 
     def _names_of(self, condition: str | None) -> tuple[str, ...]:
         return tuple(series.name for series in self.part(condition).series)

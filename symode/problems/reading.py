@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sympy as sp
 
 from symode.equations.equations import Equations
+from symode.equations.walk import symbols_in
 from symode.errors import DataError, OptionError
 from symode.interface.model import Model
 from symode.problems.censoring import KNOWN, can_be_censored
@@ -20,6 +21,11 @@ from symode.problems.space import ParameterSpace
 from symode.problems.tables import is_frame
 from symode.solvers.methods import did_you_mean
 
+if TYPE_CHECKING:
+    from symode.problems.problem import Problem
+
+#: See `Problem.relaxed`: no likelihood of interest has a model value that far below all data.
+FLOOR = 1e-9
 #: Name of the one condition of a problem that has no other.
 SINGLE = ""
 
@@ -199,3 +205,32 @@ def _noise_of(name: str, noise: Any, columns: tuple[str, ...]) -> Noise:
             f"its values; got {noise!r}."
         )
     return noise
+
+
+def are_squares(problem: Problem) -> bool:
+    """Return whether noise is normal, no sigma is estimated, and there are no priors."""
+    estimated = set(problem.model.equations.states)
+    moving = np.zeros(len(problem.space.parameters), dtype=bool)
+    moving[problem.space.places] = True
+    for part in problem.parts:
+        source = part.parameters.source
+        moved = {i for i, place in enumerate(source) if place >= 0 and moving[place]}
+        moved |= set(part.parameters.places.tolist())
+        estimated |= {part.equations.parameters[i] for i in moved}
+    return not problem.priors and all(
+        column.noise.is_normal
+        and column.codes == (KNOWN,)
+        and estimated.isdisjoint(symbols_in([column.sigma]))
+        for column in problem.columns
+    )
+
+
+def floored(column: Column, series: Sequence[Series]) -> Column:
+    """Return the column with model values of at least a share of the lowest measured one."""
+    if not column.noise.is_positive:
+        return column
+    positive = np.concatenate([s.values for s in series if s.name == column.name])
+    positive = positive[positive > 0]
+    lowest = FLOOR * float(positive.min(initial=np.inf) if positive.size else 1.0)
+    expression = sp.Max(column.expression, sp.Float(lowest), evaluate=False)
+    return Column(column.name, expression, column.noise, column.sigma, column.codes)
