@@ -262,10 +262,11 @@ class Model(Derivatives):
             False returns what was solved, with its status, instead of raising.
         **options
             ``solver``: "auto" (explicit, and rodas5p while stiff), "bosh3", "dopri5", "tsit5",
-            "vern7", "dop853", or "rodas5p" for stiff models; ``rtol`` (1e-8), ``atol`` (1e-10; a
-            number, or one for each state), ``max_steps`` (100,000), ``h_max`` (no limit),
-            ``backend`` ("llvm" or "numba"), ``consistent`` ("find", or "check" to
-            refuse initial values that miss the algebraic equations).
+            "vern7", "dop853", or, for stiff models, "rodas5p", "esdirk43", "esdirk54", "radau5",
+            "radau9", "radau13"; ``rtol`` (1e-8), ``atol`` (1e-10; a number, or one for each
+            state), ``max_steps`` (100,000), ``h_max`` (no limit), ``backend`` ("llvm" or "numba"),
+            ``consistent`` ("find", or "check" to refuse initial values that miss the algebraic
+            equations).
 
         Raises
         ------
@@ -316,10 +317,11 @@ class Model(Derivatives):
             is 0. Shape ``(n,)``, or ``(batch, n)`` for the sum of the loss over a batch of
             trajectories, computed on all cores.
         method
-            "auto", "discrete", "interpolating", "backsolve", "forward", or a value with options
-            such as ``DiscreteAdjoint()``.
+            "auto", "discrete", "checkpointed", "interpolating", "backsolve", "gauss", "forward",
+            or a value with options such as ``DiscreteAdjoint()``.
         solver
-            "auto", "bosh3", "dopri5", "tsit5", "vern7", "dop853", or "rodas5p" for stiff models;
+            "auto", "bosh3", "dopri5", "tsit5", "vern7", "dop853", or, for stiff models, "rodas5p",
+            "esdirk43", "esdirk54", "radau5", "radau9", "radau13";
             ``"scipy:Radau"`` for SciPy's; or a callable ``solver(fun, t_span, y0, t_eval) -> y``
             (one row of y per time).
         wrt
