@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +77,8 @@ def solve_fully(runner: DiscreteRunner) -> None:
         z=store.z[: steps + 1].copy(),
         k=store.k[:steps].copy(),
     )
-    forward.control = forward.control._replace(replay=True)
+    stepper = replace(forward.stepper, control=forward.control._replace(replay=True))
+    forward.stepper, forward.control = stepper, stepper.control
 
 
 class FrozenLoss:
