@@ -42,6 +42,8 @@ FIRST, MOST = 4, 128
 CASCADE, CROWD, CLOSE = 1000, 100, 1e-10
 #: Points at which root functions of time that are not linear in it are looked at before the solve.
 SAMPLES = 4000
+#: Steps that the memory of a segment begins with.
+STORE = 8
 #: Newton iterations that put a root at the end of a step.
 POLISH = 6
 
@@ -92,6 +94,8 @@ class EventRun:
         self.n = self.functions.n
         self.work = np.empty(max(1, forward.work_size))
         t0, t1 = float(clock[kt.T]), float(clock[kt.T_END])
+        # Many short segments: a store grows where one is long.
+        forward.capacity = min(forward.capacity, STORE)
         self.t0, self.t1 = t0, t1
         begun = clock_time.perf_counter()
         try:

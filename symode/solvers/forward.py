@@ -107,6 +107,8 @@ class Forward:
         self.steppers = [stepper]
         self.capacity = CAPACITY
         self.closed: list[Segment] = []
+        #: Closed segments of each stepper: counting them anew would make many segments slow.
+        self._made: dict[int, int] = {}
         self.ended = False
         self._t0, self._start = np.nan, np.empty(0)
         self.driver = native.Driver(self.enlarge)
@@ -116,7 +118,7 @@ class Forward:
         """Make a method the current one, with the memory of its next segment."""
         self.stepper = stepper
         self.method, self.control, self.scratch = stepper.method, stepper.control, stepper.scratch
-        before = sum(segment.stepper is stepper for segment in self.closed)
+        before = self._made.get(id(stepper), 0)
         if before < len(stepper.stores):
             self.store = stepper.stores[before]
         else:
@@ -131,7 +133,7 @@ class Forward:
         """Forget the segments of an earlier solve and take up the first method again."""
         self._t0, self._start = t0, np.empty(0)
         if self.closed or self.stepper is not self.steppers[0]:
-            self.closed, self.ended = [], False
+            self.closed, self._made, self.ended = [], {}, False
             self._use(self.steppers[0])
 
     def reset(self, y0: Floats, t0: float, t1: float) -> None:
@@ -241,7 +243,7 @@ class Forward:
             self._go_on(stepper, patience, back)
             return
         kept = {place: int(count[place]) for place in (kt.REJECTED, kt.NFEV, kt.NJEV, kt.NLU)}
-        before = sum(segment.stepper is stepper for segment in self.closed)
+        before = self._made.get(id(stepper), 0)
         stepper.stores[before : before + 1] = [self.store]
         count[kt.EARLIER] -= 1
         self._go_on(stepper, patience, back)
@@ -258,9 +260,10 @@ class Forward:
 
     def close(self, reason: str, jump: Jump | None = None) -> None:
         """Put the current segment behind the solve."""
-        before = sum(segment.stepper is self.stepper for segment in self.closed)
+        before = self._made.get(id(self.stepper), 0)
         self.stepper.stores[before : before + 1] = [self.store]
         self.closed.append(self._segment(reason, jump))
+        self._made[id(self.stepper)] = before + 1
 
     def end(self) -> list[Segment]:
         """Close the last segment of a complete solve; return all."""
@@ -361,7 +364,7 @@ class Forward:
 
         Steps are counted, and stored, from 0 again; what follows is bitwise what followed before.
         """
-        self.closed, self.ended = [], False
+        self.closed, self._made, self.ended = [], {}, False
         if checkpoint.stepper is not self.stepper:
             self._use(checkpoint.stepper)
         at = 0

@@ -6,7 +6,7 @@ At :math:`t^*`, where a root function :math:`r(z^-, t^*, \theta) = 0`, the state
 .. math:: \delta z^+ = g_z \delta z^- + g_\theta \delta\theta + (g_z f^- + g_t - f^+)\,\delta t^*,
           \qquad \delta t^* = -\frac{r_z \delta z^- + r_\theta \delta\theta}{r_z f^- + r_t}
 
-and the adjoint takes the transpose. Derived in the theory page.
+and the adjoint takes the transpose: see the theory page, Events.
 """
 
 from __future__ import annotations
