@@ -18,6 +18,7 @@ from symode.errors import GradientError, LossError, ParameterError
 from symode.gradients.mass import slopes_in_theta
 from symode.gradients.methods.base import begin, failed_forward, make_forward
 from symode.gradients.setup import make_task
+from symode.gradients.tangents import bind_tangents, tangent_kernels
 from symode.gradients.task import Task
 from symode.kernels import types as kt
 from symode.solvers import native
@@ -155,8 +156,9 @@ class _Runner:
 
     def _build(self, options: SolverOptions) -> tuple[NativeModel, kt.Tangents]:
         task = self.task
-        compiled = task.compile(["rhs", "jvp", *options.jacobian_kernels("djac")])
-        return compiled, kt.Tangents(*task.bind(compiled, options.is_stiff), self.directions)
+        names = tangent_kernels(task, self.directions)
+        compiled = task.compile(["rhs", *names, *options.jacobian_kernels("djac")])
+        return compiled, bind_tangents(task, compiled, options.is_stiff, self.directions)
 
     def __call__(self, theta: Floats) -> tuple[Floats, Floats]:
         from symode.kernels.observe import observe

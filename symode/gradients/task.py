@@ -20,6 +20,7 @@ from symode.solvers import native
 from symode.solvers.jumps import BACKWARDS, EventFunctions
 from symode.solvers.mass import MassMatrix
 from symode.solvers.options import SolverOptions
+from symode.symbolic.block_tangent import BLOCK_KERNELS
 from symode.symbolic.derive import FIELD_KERNELS, Field, augmented, linear_kernels
 from symode.symbolic.graph import Graph
 from symode.symbolic.lift import lift_field, lift_initial, lift_observation, lift_terminal
@@ -188,7 +189,9 @@ class Task:
     def kernels(self, names: Iterable[str], augment: Iterable[str] = ()) -> Kernels:
         """Return the graphs of field kernels, of the augmented field's, and of the loss."""
         chosen: Kernels = {
-            name: (FIELD_KERNELS[name][0], FIELD_KERNELS[name][1](self.field)) for name in names
+            name: (signature, derive(self.field))
+            for name in names
+            for signature, derive in [(FIELD_KERNELS.get(name) or BLOCK_KERNELS[name])]
         }
         for name in augment:
             signature, derive = FIELD_KERNELS[name]

@@ -23,7 +23,7 @@ from symode.kernels.combine import add_stages
 from symode.kernels.control import scale_of
 from symode.kernels.dense import trajectory_at
 from symode.kernels.jit import by_type, inline
-from symode.kernels.rhs import evaluate, evaluate_field, push
+from symode.kernels.rhs import evaluate, evaluate_field, push_all
 from symode.kernels.rosenbrock import evaluate_jacobian
 from symode.kernels.types import (
     ADJOINTS,
@@ -239,19 +239,15 @@ def _stage_tangents(
     status = _stage_field(method, system, control, t, h, scratch, i)
     if status != SUCCESS:
         return status
-    n, m, k, v = system.n, system.m, scratch.k, scratch.v
+    n, k = system.n, scratch.k
     evaluate_jacobian(system, t, scratch.stage, scratch)
     scratch.clock[T_JAC] = t
     if not _factor(method, system, h, scratch):
         return SINGULAR
     inverse = 1.0 / (h * method.gamma)
+    push_all(system, t, scratch.stage, scratch.new, scratch, k, i)
     for d in range(system.directions.shape[0]):
         o = n * (d + 1)
-        for j in range(n):
-            v[j] = scratch.new[o + j]
-        for j in range(m):
-            v[n + j] = system.directions[d, j]
-        push(system, t, scratch.stage, scratch, k, i * k.shape[1] + o)
         for j in range(n):
             k[i, o + j] *= inverse
         if not _solve(system, scratch, i, o):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from symode.kernels.combine import SMALL
+from symode.kernels.combine import SMALL, add_stages
 from symode.kernels.jit import inline
 from symode.kernels.rhs import evaluate
 from symode.kernels.types import Erk, Floats, Scratch, System
@@ -22,14 +22,21 @@ def combine(
                 total += a[row, s] * k[s, i]
             out[i] = y[i] + h * total
         return
-    w = h * a[row, 0]
-    for i in range(n):
-        out[i] = y[i] + w * k[0, i]
-    for s in range(1, n_stages):
-        w = h * a[row, s]
-        if w != 0.0:
-            for i in range(n):
-                out[i] += w * k[s, i]
+    # Several stages a pass: with many tangents the passes over out are what costs.
+    weights = a[row]
+    w0, k0 = h * weights[0], k[0]
+    if n_stages == 1:
+        for i in range(n):
+            out[i] = y[i] + w0 * k0[i]
+    elif n_stages == 2:
+        w1, k1 = h * weights[1], k[1]
+        for i in range(n):
+            out[i] = y[i] + w0 * k0[i] + w1 * k1[i]
+    else:
+        w1, w2, k1, k2 = h * weights[1], h * weights[2], k[1], k[2]
+        for i in range(n):
+            out[i] = y[i] + w0 * k0[i] + w1 * k1[i] + w2 * k2[i]
+        add_stages(weights[3:], h, n_stages - 3, k[3:], n, out)
 
 
 @inline

@@ -7,9 +7,11 @@ from symode.kernels.dense import trajectory_at
 from symode.kernels.jit import by_type, inline
 from symode.kernels.types import (
     ADJOINTS,
+    BLOCK,
     JVP,
     NFEV,
     RHS,
+    SLOPES,
     VJP,
     Adjoint,
     Field,
@@ -44,15 +46,41 @@ def evaluate_field(
 def _tangents(
     system: Tangents, t: float, y: Floats, scratch: Scratch, k_out: Floats, row: int
 ) -> None:
-    n, m = system.n, system.m
     evaluate_field(system, t, y, scratch, k_out, row)
-    for j in range(system.directions.shape[0]):
-        start = n * (j + 1)
-        for i in range(n):
-            scratch.v[i] = y[start + i]
-        for i in range(m):
-            scratch.v[n + i] = system.directions[j, i]
-        push(system, t, y, scratch, k_out, row * k_out.shape[1] + start)
+    push_all(system, t, y, y, scratch, k_out, row)
+
+
+@inline
+def push_all(
+    system: Tangents, t: float, z: Floats, x: Floats, scratch: Scratch, k_out: Floats, row: int
+) -> None:
+    """Write the Jacobian-vector product along each tangent in x behind the first n of a row."""
+    n, m, count, width = system.n, system.m, system.directions.shape[0], system.width
+    o = row * k_out.shape[1]
+    if width == 0:
+        for j in range(count):
+            start = n * (j + 1)
+            for i in range(n):
+                scratch.v[i] = x[start + i]
+            for i in range(m):
+                scratch.v[n + i] = system.directions[j, i]
+            push(system, t, z, scratch, k_out, o + start)
+        return
+    j = 0
+    while True:
+        at = n * (j + 1)
+        call_product(
+            system.address[BLOCK], t, z, 0, system.p, 0, x, at, scratch.work, 0, k_out, o + at
+        )
+        j += width
+        if j >= count:
+            break
+        # The last block overlaps the one before it.
+        j = min(j, count - width)
+    if system.rows.size > 0:
+        call_field(system.address[SLOPES], t, z, 0, system.p, 0, scratch.work, 0, scratch.out, 0)
+        for e in range(system.rows.size):
+            k_out[row, n * (system.cols[e] + 1) + system.rows[e]] += scratch.out[e]
 
 
 @inline

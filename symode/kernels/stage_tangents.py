@@ -22,7 +22,7 @@ from symode.kernels.newton import (
     correct,
     target,
 )
-from symode.kernels.rhs import push
+from symode.kernels.rhs import push_all
 from symode.kernels.types import FACTORED, Collocation, Control, Scratch, Tangents
 from symode.status import NO_CONVERGENCE, SUCCESS
 
@@ -35,20 +35,13 @@ def tangent_increments(
     method: Collocation, system: Tangents, control: Control, t: float, h: float, scratch: Scratch
 ) -> int:
     """Make the increments of all tangents; return a status."""
-    n, m, stages, y, k = system.n, system.m, method.n_stages, scratch.y, scratch.k
+    n, stages, y, k = system.n, method.n_stages, scratch.y, scratch.k
     first = stages + 1
     for i in range(stages):
         for j in range(n):
             scratch.stage[j] = y[j] + k[i, j]
         stage_jacobian(system, t + method.c[i] * h, i, scratch)
-        for d in range(system.directions.shape[0]):
-            o = n * (d + 1)
-            for j in range(n):
-                scratch.v[j] = y[o + j]
-            for j in range(m):
-                scratch.v[n + j] = system.directions[d, j]
-            at = (first + i) * k.shape[1] + o
-            push(system, t + method.c[i] * h, scratch.stage, scratch, k, at)
+        push_all(system, t + method.c[i] * h, scratch.stage, y, scratch, k, first + i)
     whole = False
     for d in range(system.directions.shape[0]):
         o = n * (d + 1)

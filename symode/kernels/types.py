@@ -35,7 +35,9 @@ DENSE: Final = 16  # no address: 1 where factors are dense from the start
 COMPLEX_FACTOR: Final = 17
 COMPLEX_SOLVE: Final = 18
 COMPLEX_SOLVE_T: Final = 19
-OBSERVE: Final = 20  # first of one address per group of observations
+BLOCK: Final = 20  # product with several tangents at once, 0 where there is none
+SLOPES: Final = 21  # then the nonzero entries of df/dtheta
+OBSERVE: Final = 22  # first of one address per group of observations
 
 #: Places in `Gradient.scalars`.
 VALUE: Final = 0
@@ -210,6 +212,9 @@ class Tangents(NamedTuple):
     p: Floats
     pattern: Pattern
     directions: Floats  # (q, m)
+    width: int = 0  # tangents a call of BLOCK; 0: the directions are not unit vectors, or few
+    rows: Ints = np.empty(0, dtype=np.int64)  # pattern of df/dtheta for SLOPES: state, and tangent
+    cols: Ints = np.empty(0, dtype=np.int64)
 
 
 class Store(NamedTuple):

@@ -18,6 +18,7 @@ from symode.gradients.methods.base import (
     failed_forward,
     make_forward,
 )
+from symode.gradients.tangents import bind_tangents, tangent_kernels
 from symode.gradients.task import Task
 from symode.kernels import types as kt
 from symode.solvers import native
@@ -95,8 +96,9 @@ class SensitivityRunner(Runner):
     def _build(self, options: SolverOptions) -> tuple[NativeModel, kt.Tangents]:
         """Return model and system for the method of these options."""
         task = self.task
-        compiled = task.compile(["rhs", "jvp", *options.jacobian_kernels("djac")])
-        return compiled, kt.Tangents(*task.bind(compiled, options.is_stiff), self.directions)
+        names = tangent_kernels(task, self.directions)
+        compiled = task.compile(["rhs", *names, *options.jacobian_kernels("djac")])
+        return compiled, bind_tangents(task, compiled, options.is_stiff, self.directions)
 
     def solve(self, theta: Floats, z0: Floats | None) -> Floats:
         """Run the forward pass with tangents; return the state at t0."""
