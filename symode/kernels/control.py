@@ -261,6 +261,13 @@ def first_step(
         d1 += (f0[i] / scale) ** 2
         d2 += ((f1[i] - f0[i]) / scale) ** 2
     if counted == 0:
+        scale = control.rtol * scratch.clock[GROUP]
+        for i in range(control.weight.size):
+            if scale > 0.0:
+                counted = 1
+                d1 += (control.weight[i] * f0[i] / scale) ** 2
+                d2 += (control.weight[i] * (f1[i] - f0[i]) / scale) ** 2
+    if counted == 0:
         return min(span, h0)
     d1, d2 = math.sqrt(d1 / counted), math.sqrt(d2 / counted) / h0
     top = max(d1, d2)
@@ -280,6 +287,12 @@ def rough_step(control: Control, span: float, f0: Floats, scratch: Scratch) -> f
             continue
         d0 += (scratch.y[i] / scale) ** 2
         d1 += (f0[i] / scale) ** 2
+    scale = control.rtol * scratch.clock[GROUP]
+    if d0 == 0.0 and scale > 0.0:
+        # All components are judged together.
+        for i in range(control.weight.size):
+            d0 += (control.weight[i] * scratch.y[i] / scale) ** 2
+            d1 += (control.weight[i] * f0[i] / scale) ** 2
     if d0 < 1e-10 or d1 < 1e-10:
         return 1e-6 * span
     return min(0.01 * math.sqrt(d0 / d1), span)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from symode.kernels.combine import add_stages
 from symode.kernels.jit import by_type, inline, kernel
 from symode.kernels.types import (
     CURSOR,
@@ -94,10 +95,7 @@ def trajectory_at(t: float, system: Adjoint, scratch: Scratch) -> tuple[int, flo
     interpolant_weights(method, s, h, scratch.weights)
     for j in range(system.n):
         scratch.z[j] = store.z[i, j]
-    for l in range(method.n_dense):  # noqa: E741
-        w = scratch.weights[l]
-        for j in range(system.n):
-            scratch.z[j] += w * store.k[i, l, j]
+    add_stages(scratch.weights, 1.0, method.n_dense, store.k[i], system.n, scratch.z)
     return i, s
 
 

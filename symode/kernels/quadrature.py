@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 
 from symode.kernels.call import call_product
+from symode.kernels.combine import add_stages
 from symode.kernels.dense import interpolant_weights, trajectory_at
 from symode.kernels.jit import inline, kernel
 from symode.kernels.types import VJP, Adjoint, Field, Floats, Ints, Method, Scratch, Store
@@ -48,11 +49,7 @@ def _panel(
         interpolant_weights(method, s, h, scratch.weights)
         for j in range(n):
             lam[j] = steps.z[i, j]
-        for l in range(method.n_dense):  # noqa: E741
-            w = scratch.weights[l]
-            if w != 0.0:
-                for j in range(n):
-                    lam[j] += w * steps.k[i, l, j]
+        add_stages(scratch.weights, 1.0, method.n_dense, steps.k[i], n, lam)
         trajectory_at(t, past, scratch)
         call_product(
             whole.address[VJP], t, scratch.z, 0, whole.p, 0, lam, 0, scratch.work, 0, out, 0

@@ -62,7 +62,8 @@ H_FACTORED: Final = 9  # step size of the current factors
 ETA: Final = 10  # rate / (1 - rate) of the last Newton iteration
 RATE: Final = 11  # its slowest convergence
 T_JAC: Final = 12  # dirk: time of the Jacobian in scratch.jac
-N_CLOCK: Final = 13
+GROUP_FLOOR: Final = 13  # smallest norm of the grouped components that counts
+N_CLOCK: Final = 14
 
 #: How far the gradient of a member is, in `Scratch.count[PHASE]`.
 FORWARD: Final = 1
@@ -103,7 +104,8 @@ NEWTON: Final = 29  # iterations of the last step
 SLOPE_OF: Final = 30  # one more than the number of steps where f was evaluated
 JAC_READY: Final = 31  # dirk: whether scratch.jac holds the Jacobian of some earlier point
 SLOW: Final = 32  # dirk: whether the iteration asks for a new Jacobian
-N_COUNT: Final = 33
+OPENING: Final = 33  # stored step that opens the current span between jumps; -1: not stored
+N_COUNT: Final = 34
 
 
 class Erk(NamedTuple):
