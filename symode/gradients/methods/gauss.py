@@ -35,8 +35,8 @@ from symode.solvers.segments import Segment, Stepper
 from symode.solvers.stats import SegmentStats, Stats
 from symode.status import FULL, MAX_STEPS, SUCCESS
 
-#: Backward steps kept between two calls of the quadrature.
-CHUNK = 256
+#: Backward steps kept between two calls of the quadrature, and bytes beyond which there are 256 only.
+CHUNK, CHUNK_MEMORY = 1024, 2**22
 #: Share of rtol that lam may miss in one step, in the scaled norm of the gradient. With 1 the error
 #: on network_20 begins to grow (7.0e-7 to 7.6e-7); with 0.1 there are a third more steps.
 LAM_SHARE = 0.5
@@ -111,6 +111,7 @@ class GaussRunner(Runner):
             weight=np.zeros(task.n), rtol=LAM_SHARE * task.options.rtol,
         )  # fmt: skip
         self._memory: dict[Stepper, _Along] = {}
+        self._drivers = native.Driver(), native.Driver()
 
     def _build(self, options: SolverOptions) -> tuple[NativeModel, kt.Field]:
         """Return model and system for the method of these options."""
@@ -131,12 +132,14 @@ class GaussRunner(Runner):
                 return system._replace(m=m, address=address)
 
             adjoint = with_kernels(0, {kt.VJP: "vjp_z", kt.SECOND: "second_z"})
+            step = 8 * n * (stepper.method.n_dense + 1)
+            capacity = CHUNK if CHUNK * step <= CHUNK_MEMORY else 256
             points = min(max((stepper.tableau.embedded_order + 1) // 2, 1), 5)
             self._memory[stepper] = _Along(
                 adjoint,
                 with_kernels(self.task.m, {kt.VJP: "vjp_theta"}),
                 native.make_scratch(stepper.method, adjoint, n, compiled.work_size),
-                native.make_store(stepper.method, n, CHUNK),
+                native.make_store(stepper.method, n, capacity),
                 gauss_kronrod(points),
             )
         return self._memory[stepper]
@@ -163,7 +166,9 @@ class GaussRunner(Runner):
         """Integrate lam from t1 to t0; add the integral to dJ/dtheta."""
         task, forward = self.task, self.forward
         y, before, floor = self.gradient.lam.copy(), None, 0.0
-        driver, parts = native.Driver(), []
+        driver, parts = self._drivers[0], []
+        # A driver that is kept enters kernels for as long as it found it may.
+        driver.seconds = 0.0
         self.gradient.scalars[kt.DRIFT] = 0.0
         self.panels = self.halved = 0
         for segment in reversed(forward.end()):
@@ -242,7 +247,7 @@ class GaussRunner(Runner):
         memory = np.zeros((4, max(task.n, task.m, 1)))
         stack, place = np.zeros((ROOM, 2)), np.zeros(N_PLACE, dtype=np.int64)
         span = abs(task.t1 - task.t0)
-        driver = native.Driver()
+        driver = self._drivers[1]
         # One panel a step at least, and the first of each long step.
         most = 4 * task.options.max_steps
 
