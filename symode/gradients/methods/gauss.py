@@ -35,7 +35,7 @@ from symode.solvers.segments import Segment, Stepper
 from symode.solvers.stats import SegmentStats, Stats
 from symode.status import FULL, MAX_STEPS, SUCCESS
 
-#: Backward steps kept between two calls of the quadrature, and bytes beyond which there are 256 only.
+#: Backward steps kept between two calls of the quadrature; 256 where they take more bytes.
 CHUNK, CHUNK_MEMORY = 1024, 2**22
 #: Share of rtol that lam may miss in one step, in the scaled norm of the gradient. With 1 the error
 #: on network_20 begins to grow (7.0e-7 to 7.6e-7); with 0.1 there are a third more steps.
