@@ -169,10 +169,10 @@ def split_trigger(event: Event, roots: list[sp.Expr]) -> Trigger:
 
     Examples
     --------
-    >>> x, y = sp.symbols("x y")
+    >>> x = sp.Symbol("x")
     >>> roots = []
-    >>> split_trigger(Event((x < 1) & (y >= x)), roots).holds([-1, 1]), sorted(map(str, roots))
-    (True, ['-x + y', 'x - 1'])
+    >>> split_trigger(Event(x < 1), roots).holds([-1]), roots
+    (True, [x - 1])
     """
     if not event.is_condition:
         return Trigger("root", _place(event.trigger, roots), event.direction)
