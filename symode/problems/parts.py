@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,7 +19,7 @@ from symode.gradients.choose import choose_method
 from symode.gradients.methods import get_gradient_method
 from symode.gradients.methods.base import Runner
 from symode.gradients.residuals import Residuals
-from symode.gradients.task import Task
+from symode.gradients.task import Asked, Task
 from symode.gradients.value_and_grad import make_task
 from symode.kernels import types as kt
 from symode.problems.censoring import KNOWN, censored_slopes, censored_term
@@ -99,6 +99,8 @@ class Part:
         When the initial values hold.
     method, options
         As in `Model.gradient`.
+    wanted
+        Places of the model's parameters that derivatives are taken in; all by default.
     sibling
         A part whose kernels serve this one, too.
     """
@@ -113,11 +115,14 @@ class Part:
         t0: float,
         method: Any,
         options: dict[str, Any],
+        wanted: Sequence[int] | None = None,
         sibling: Part | None = None,
     ) -> None:
         self.name, self.equations, self.parameters = name, equations, parameters
         self.series, self.columns, self.t0 = tuple(series), tuple(columns), t0
         self.method, self.options, self.sibling = method, options, sibling
+        places = range(equations.n_parameters) if wanted is None else wanted
+        self.wanted = np.array(sorted(places), dtype=np.intp)
         self.blocks = tuple(_blocks(series, columns))
         self._idle: list[Runner] = []
 
@@ -125,11 +130,36 @@ class Part:
     def loss(self) -> Loss:
         """The negative log-likelihood of the measurements, resolved."""
         groups = []
-        for block in self.blocks:
-            u = sp.Dummy("u")
-            term = block.column.term(block.code, u)
-            groups.append(ObservationGroup(term, block.times, (u,), block.u[:, None]))
+        for run in self._runs:
+            u, sigma = sp.Dummy("u"), sp.Dummy("sigma", positive=True)
+            times = np.concatenate([block.times for block in run])
+            values = np.concatenate([block.u for block in run])
+            if len(run) == 1:
+                term = run[0].column.term(run[0].code, u)
+                groups.append(ObservationGroup(term, times, (u,), values[:, None]))
+                continue
+            term = replace(run[0].column, sigma=sigma).term(run[0].code, u)
+            spreads = np.concatenate(
+                [np.full(block.times.size, float(block.column.sigma)) for block in run]
+            )
+            data = np.column_stack([values, spreads])
+            groups.append(ObservationGroup(term, times, (u, sigma), data))
         return Loss(observations=groups).resolve(self.equations)
+
+    @cached_property
+    def _runs(self) -> list[list[Block]]:
+        """Neighbouring blocks that differ in the number sigma alone: one expression with data."""
+        runs: list[list[Block]] = []
+        last: Any = None
+        for block in self.blocks:
+            column = block.column
+            key = (column.expression, _kind(column), block.code) if column.sigma.is_Number else None
+            if key is not None and key == last:
+                runs[-1].append(block)
+            else:
+                runs.append([block])
+            last = key
+        return runs
 
     @property
     def last(self) -> float:
@@ -144,9 +174,11 @@ class Part:
     @cached_property
     def task(self) -> Task:
         """The gradient's task."""
+        asked = Asked(tuple(self.wanted.tolist()), (), False, ends=False)
         task = make_task(
-            self.equations, self.loss, (self.t0, self.end), from_initial=True, **self.options
-        )
+            self.equations, self.loss, (self.t0, self.end), from_initial=True, asked=asked,
+            **self.options,
+        )  # fmt: skip
         return task if self.sibling is None else self.sibling.task.sharing_kernels_with(task)
 
     @cached_property
@@ -164,7 +196,11 @@ class Part:
             runner.compute(self.parameters.theta(outer), None)
         found = runner.gradient
         value = float(found.scalars[kt.VALUE])
-        gradient = self.parameters.pull(found.theta, outer)
+        slopes = found.theta
+        if self.wanted.size < self.equations.n_parameters:
+            slopes = np.zeros(self.equations.n_parameters)
+            slopes[self.wanted] = found.theta
+        gradient = self.parameters.pull(slopes, outer)
         self._idle.append(runner)
         return value, gradient
 
@@ -224,8 +260,7 @@ class Part:
         at = 0
         for block in self.blocks:
             here = np.arange(at, at + block.times.size)
-            noise = block.column.noise
-            key = (type(noise), noise.measure, getattr(noise, "df", None), block.code)
+            key = (_kind(block.column), block.code)
             found.setdefault(key, (block.column, block.code, []))[2].append(here)
             at += block.times.size
         return [(column, code, np.concatenate(parts)) for column, code, parts in found.values()]
@@ -238,8 +273,11 @@ class Part:
             wrt = [i for i, place in enumerate(source) if place >= 0 and moving[place]]
             wrt = sorted({*wrt, *self.parameters.places.tolist()})
             groups = [
-                ObservationGroup(b.column.noise.measure.location(b.column.expression), b.times)
-                for b in self.blocks
+                ObservationGroup(
+                    run[0].column.noise.measure.location(run[0].column.expression),
+                    np.concatenate([block.times for block in run]),
+                )
+                for run in self._runs
             ]
             groups += [
                 ObservationGroup(sp.log(b.column.sigma), b.times)
@@ -271,6 +309,12 @@ class Part:
             if self.name:
                 error.args = (f"Condition {self.name!r}: {error.args[0]}", *error.args[1:])
             raise
+
+
+def _kind(column: Column) -> tuple[Any, ...]:
+    """Return what tells kinds of noise apart, but for sigma."""
+    noise = column.noise
+    return type(noise), noise.measure, getattr(noise, "df", None)
 
 
 def _blocks(series: Sequence[Series], columns: Sequence[Column]) -> Iterator[Block]:

@@ -341,6 +341,17 @@ class Problem:
     def _simulator(self) -> Simulator:
         return Simulator(self.parts, self.workers)
 
+    @cached_property
+    def _wanted(self) -> tuple[int, ...]:
+        """Places of the model's parameters that depend on estimated ones in any condition."""
+        moving = np.zeros(len(self.space.parameters), dtype=bool)
+        moving[self.space.places] = True
+        found: set[int] = set()
+        for part in self.layout.maps.values():
+            found |= {i for i, place in enumerate(part.source) if place >= 0 and moving[place]}
+            found |= set(part.places.tolist())
+        return tuple(sorted(found))
+
     def _make_parts(self, columns: Sequence[Column]) -> tuple[Part, ...]:
         parts: list[Part] = []
         for name, series in self._found.items():
@@ -354,6 +365,7 @@ class Problem:
                     self._starts[name],
                     self.method,
                     self.options,
+                    self._wanted,
                     sibling=parts[0] if parts else None,
                 )
             )

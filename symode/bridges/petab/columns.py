@@ -72,6 +72,12 @@ def make_columns(tables: Tables, meaning: Meaning) -> list[Observed]:
     variants: dict[str, int] = {}
     for key, _, _ in groups:
         variants[key] = variants.get(key, 0) + 1
+    # Those that differ in noise alone side by side: numbers of noise become data of one column.
+    places = {key: i for i, key in enumerate(variants)}
+    overrides: dict[Any, int] = {}
+    for group in groups:
+        overrides.setdefault(group[:2], len(overrides))
+    groups = dict(sorted(groups.items(), key=lambda g: (places[g[0][0]], overrides[g[0][:2]])))
     columns = []
     for (key, first, second), rows in groups.items():
         name = key
