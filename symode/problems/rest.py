@@ -26,9 +26,13 @@ from symode.codegen.backends import compile_kernels
 from symode.codegen.compiled import NativeModel
 from symode.equations.equations import Equations
 from symode.errors import OptionError, SolverError
-from symode.interface.model import Model
 from symode.problems.conditions import ParameterMap
-from symode.symbolic.derive import FIELD_KERNELS
+from symode.solvers import native as solver
+from symode.solvers.forward import Forward
+from symode.solvers.integrate import solver_error
+from symode.solvers.options import DEFAULT_STIFF, SolverOptions, make_options
+from symode.status import SUCCESS
+from symode.symbolic.derive import FIELD_KERNELS, linear_kernels
 from symode.symbolic.lift import lift_field, lift_initial
 
 Floats = NDArray[np.float64]
@@ -43,6 +47,8 @@ FAR: Final = 1e-3
 ROUNDING: Final = 1e-13
 #: Singular values below this share of the largest belong to what is conserved.
 SAME: Final = 1e-12
+#: Steps on the way through one span.
+MAX_STEPS: Final = 20_000
 #: Steady states kept, for the conditions that share them.
 KEPT: Final = 16
 
@@ -220,6 +226,8 @@ class Rests:
         }
         start, pullback = lift_initial(equations, equations.n_states)
         kernels |= {"initial": ("field", start), "initial_vjp": ("product", pullback)}
+        pairs = self._options.tableau.complex_pairs
+        kernels |= linear_kernels(self._field, transposed=False, pairs=pairs)
         return compile_kernels(kernels, equations.n_parameters)
 
     @cached_property
@@ -227,21 +235,36 @@ class Rests:
         return lift_field(self.equations)
 
     @cached_property
-    def _model(self) -> Model:
-        return Model(self.equations)
+    def _options(self) -> SolverOptions:
+        # Newton's method ends what the simulation only has to bring near.
+        return make_options(
+            self.equations.state_names, solver=DEFAULT_STIFF, rtol=1e-6, atol=1e-12,
+            max_steps=MAX_STEPS,
+        )  # fmt: skip
+
+    @cached_property
+    def _forward(self) -> Forward:
+        native, n = self._native, self.equations.n_states
+        pattern = solver.native_pattern(self._field)
+        system = solver.make_field(native, n, np.zeros(native.n_p), pattern)
+        none = solver.make_observations(np.empty(0), n)
+        return Forward(system, self._options, none, n, native.work_size, keep=False)
 
     def _find(self, theta: Floats, name: str, t0: float) -> tuple[Floats, Floats]:
         native, n, m = self._native, self.equations.n_states, self.equations.n_parameters
         p = native.pack(theta)
         z0 = native.call("initial", t0, np.zeros(n), p)
         totals = self._conserved(theta, t0)
+        forward = self._forward
+        forward.system.p[:] = p
         t, z = t0, z0
         for span in SPANS:
-            try:
-                z = self._model.solve((t, t + span), theta=theta, z0=z, times=[t + span],
-                                      dense_output=False).z[-1]  # fmt: skip
-            except SolverError as error:
-                raise SolverError(f"Condition {name!r}, on its way to rest: {error}") from error
+            forward.reset(z, t, t + span)
+            status = forward.run()
+            if status != SUCCESS:
+                error = solver_error(status, self.equations.state_names, forward)
+                raise SolverError(f"Condition {name!r}, on its way to rest: {error}")
+            z = forward.scratch.y[:n].copy()
             t += span
             resting = self._newton(t, z, p, totals, totals.w.T @ z0)
             if resting is not None:
