@@ -168,8 +168,13 @@ class Part:
 
     @property
     def end(self) -> float:
-        """End of the solve: the last measurement, or a time after t0 where all were made then."""
-        return self.last if self.last > self.t0 else self.t0 + 1e-3 * max(1.0, abs(self.t0))
+        """End of the solve: the last measurement, or a time after t0 where all were made then.
+
+        A little later with events: one at the very end would make the value jump with the end.
+        """
+        if not self.last > self.t0:
+            return self.t0 + 1e-3 * max(1.0, abs(self.t0))
+        return self.last + (1e-6 * (self.last - self.t0) if self.equations.events else 0.0)
 
     @cached_property
     def task(self) -> Task:

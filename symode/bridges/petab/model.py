@@ -14,6 +14,7 @@ from typing import Any
 
 import sympy as sp
 
+from symode.bridges.petab.formulas import number
 from symode.bridges.sbml.read import SbmlModel, read_sbml
 from symode.bridges.sbml.safety import check_xml, read_text
 from symode.errors import ImportFileError, MissingExtraError
@@ -80,7 +81,7 @@ def prepare_model(content: bytes, name: str, targets: Iterable[str]) -> Prepared
     plain = read_sbml(document_text(document, libsbml) if changed else text)
     if not starts:
         return Prepared(plain, {}, {})
-    defaults = {label: _default(plain, target, libsbml, model) for target, label in starts.items()}
+    defaults = {label: _default(plain, target, starts) for target, label in starts.items()}
     for target, label in starts.items():
         _start_at(model, target, label, libsbml)
     return Prepared(read_sbml(document_text(document, libsbml)), starts, defaults)
@@ -126,10 +127,12 @@ def _start_at(model: Any, target: str, label: str, library: Any) -> None:
     assignment.setMath(node)
 
 
-def _default(plain: SbmlModel, target: str, library: Any, model: Any) -> sp.Expr:
+def _default(plain: SbmlModel, target: str, targets: Iterable[str]) -> sp.Expr:
     """Return the start of a quantity as the file states it, as formulas mean it."""
     equations = plain.equations
     assert equations.initial is not None
     start = dict(zip(equations.states, equations.initial, strict=True))
     value = plain.values[target].xreplace(start)
-    return value.xreplace({equations.time: sp.Integer(0)})
+    # A species that nothing changes was a parameter, and is none any more.
+    fixed = {sp.Symbol(t): number(plain.theta[t]) for t in targets if t in plain.theta}
+    return value.xreplace({equations.time: sp.Integer(0), **fixed})
