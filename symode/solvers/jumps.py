@@ -53,7 +53,7 @@ class EventFunctions:
         self.events = equations.events
         self.n = equations.n_states
         self.asked = tuple(range(equations.n_parameters)) if asked is None else tuple(asked)
-        plan = plan_events(equations)
+        plan = plan_events(equations, self.asked)
         self.triggers, self.roots, self.timed = plan.triggers, plan.roots, plan.timed
         self.linear, self.free = plan.linear, plan.free
         places = {state: i for i, state in enumerate(equations.states)}

@@ -31,7 +31,8 @@ class EventPlan:
     linear
         Whether such a one is linear in time.
     free
-        Whether each depends on time alone, so that nothing moves its zeros.
+        Whether each depends on time and parameters that are not asked for, so that nothing moves
+        its zeros.
     """
 
     triggers: tuple[Trigger, ...]
@@ -41,8 +42,10 @@ class EventPlan:
     free: tuple[bool, ...]
 
 
-def plan_events(equations: Equations) -> EventPlan:
+def plan_events(equations: Equations, asked: Sequence[int] | None = None) -> EventPlan:
     """Return the triggers of a model's events, over the root functions they share.
+
+    ``asked`` are places of the parameters that derivatives are taken in; all by default.
 
     Examples
     --------
@@ -61,7 +64,9 @@ def plan_events(equations: Equations) -> EventPlan:
         alone and bool(root.is_polynomial(t)) and sp.degree(root, t) == 1
         for root, alone in zip(roots, timed, strict=True)
     )
-    free = tuple(found <= {t} for found in symbols)
+    parameters = equations.parameters
+    moving = set(parameters) if asked is None else {parameters[j] for j in asked}
+    free = tuple(states.isdisjoint(found) and moving.isdisjoint(found) for found in symbols)
     return EventPlan(triggers, tuple(roots), timed, linear, free)
 
 
