@@ -34,7 +34,7 @@ PROBLEMS = [
 #: Their inputs jump at times inside the span: at a relative tolerance of 1e-10 a step across a jump
 #: is refused until it is too short.
 JUMPS = ["Weber_BMC2015", "Oliveira_NatCommun2021"]
-#: 133 species: with tangents of them all one gradient takes a minute.
+#: 133 species and as many tangents: left out to keep the suite short; the likelihood is tested.
 LARGE = ["Smith_BMCSystBiol2013"]
 needs_data = pytest.mark.skipif(not CASES, reason="the data folder is not beside this checkout")
 
