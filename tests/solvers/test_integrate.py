@@ -69,7 +69,8 @@ def test_error_falls_with_rtol_as_the_controller_promises(solver):
         )
         errors.append(np.max(np.abs(solution.z[-1] - exact(case, case.span[1]))))
     # Proportional to the tolerance, give or take what one step size or another hits.
-    assert errors[1] <= errors[0] / 10
+    # The highest orders are at rounding from the first tolerance on.
+    assert errors[1] <= max(errors[0] / 10, 1e-11)
     assert errors[2] <= errors[1] / 10
 
 
@@ -87,6 +88,8 @@ def test_interpolant_has_its_order_on_frozen_steps(solver):
     system = task.bind(compiled, task.options.is_stiff)
     compiled.pack(np.array(case.theta), system.p)
     counts = np.array([8, 16, 32] if tableau.order >= 7 else [24, 48, 96])
+    if tableau.order > 10:
+        counts = counts // 2  # above rounding
     errors = []
     for count in counts:
         t = np.linspace(t0, t1, count + 1)
