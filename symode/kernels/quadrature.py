@@ -97,7 +97,7 @@ def integrate_products(
     rule
         Nodes on (0, 1), weights of the Kronrod rule, weights of the Gauss rule. Shape ``(3, K)``.
     memory
-        Scratch of shape ``(4, max(n, m))``.
+        Shape ``(5, max(n, m))``. Four rows of scratch; the last gains the sizes of all panels.
     stack, place
         Panels that wait, shape ``(ROOM, 2)``, and how far the work is.
     weight, rtol, floor
@@ -135,6 +135,7 @@ def integrate_products(
         if error <= rtol * max(floor, size):
             for j in range(m):
                 mu_out[j] += kronrod[j]
+                memory[4, j] += abs(kronrod[j])
             place[PANELS] += 1
             place[DEPTH] = top
             if top == 0:

@@ -105,3 +105,17 @@ def test_a_wrong_product_is_caught(name, what, monkeypatch):
         solver="tsit5",
     )  # fmt: skip
     assert not report.passed
+
+
+@pytest.mark.parametrize("rtol", [1e-6, 1e-8])
+def test_an_integral_below_the_error_of_lam_is_refused(rtol):
+    x, y, z, a, b, c = sp.symbols("x y z a b c")
+    robertson = symode.Model(
+        {x: -a * x + c * y * z, y: a * x - c * y * z - b * y**2, z: b * y**2},
+        parameters=[a, b, c], initial={x: 1, y: 0, z: 0},
+    )  # fmt: skip
+    loss, theta = symode.Loss(terminal=0.7 * x + z**2), [0.04, 3e7, 1e4]
+    options = {"solver": "rodas5p", "rtol": rtol, "atol": rtol * 1e-6}
+    # Unrefused, it came out 30 times its size wrong at rtol 1e-6, and by 14 % at 1e-8.
+    with pytest.raises(GradientError, match=r"times less than .* Use DiscreteAdjoint"):
+        robertson.gradient(loss, (0, 4e10), theta=theta, method="gauss", **options)
