@@ -12,15 +12,14 @@ from symode.codegen.compiled import NativeModel
 from symode.errors import DriftError, OptionError
 from symode.gradients.methods.base import (
     Floats,
-    Runner,
-    begin,
-    check_finite,
-    check_loss,
     failed_backward,
-    failed_forward,
     make_forward,
 )
-from symode.gradients.methods.continuous import adjoint_control, run_backward
+from symode.gradients.methods.continuous import (
+    ContinuousRunner,
+    adjoint_control,
+    run_backward,
+)
 from symode.gradients.task import Task
 from symode.kernels import types as kt
 from symode.solvers import native
@@ -82,7 +81,7 @@ class BacksolveAdjoint:
         return BacksolveRunner(task, self.on_drift)
 
 
-class BacksolveRunner(Runner):
+class BacksolveRunner(ContinuousRunner):
     """A `BacksolveAdjoint` made ready for one task."""
 
     def __init__(self, task: Task, on_drift: str) -> None:
@@ -121,16 +120,8 @@ class BacksolveRunner(Runner):
 
     def compute(self, theta: Floats, z0: Floats | None) -> None:
         """Compute value and gradient, see `Runner`."""
-        from symode.kernels.gradient import close_gradient, loss_value
-
         task, forward = self.task, self.forward
-        y0 = begin(task, forward, self.compiled, theta, z0)
-        forward.reset(y0, task.t0, task.t1)
-        status = forward.run()
-        if status != SUCCESS:
-            raise failed_forward(task, forward, status)
-        loss_value(self.system, forward.observations, self.table, forward.scratch, self.gradient)
-        check_loss(task, self.gradient, self.table)
+        y0 = self.solve(theta, z0)
         y1 = np.concatenate([forward.scratch.y, self.gradient.lam, np.zeros(task.m)])
         states = task.equations.n_states
         peak = np.maximum(np.abs(y0), forward.scratch.peak[: task.n])
@@ -158,11 +149,8 @@ class BacksolveRunner(Runner):
             if self.on_drift == "raise":
                 raise DriftError(message)
             warnings.warn(message, RuntimeWarning, stacklevel=2)
-        close_gradient(
-            self.system, self.table, task.t0, y0, forward.scratch, self.gradient, z0 is None
-        )
         self.backward, self.drift = backward, drift
-        check_finite(task, self.gradient)
+        self.close(y0, z0)
 
     def stats(self) -> dict[str, object]:
         """Return what the last call cost."""

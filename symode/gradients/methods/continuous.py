@@ -6,7 +6,15 @@ from collections.abc import Callable
 
 import numpy as np
 
-from symode.gradients.methods.base import Floats
+from symode.codegen.compiled import NativeModel
+from symode.gradients.methods.base import (
+    Floats,
+    Runner,
+    begin,
+    check_finite,
+    check_loss,
+    failed_forward,
+)
 from symode.gradients.task import Task
 from symode.kernels import types as kt
 from symode.solvers import native
@@ -22,6 +30,38 @@ ADJOINT_FLOOR = 1e-3
 #: Share of the loss, per unit of a state or parameter in its own size, below which an adjoint is
 #: noise: lam starts from 0, where no error relative to itself can be small. Scale-free too.
 LOSS_FLOOR, ROUNDING_FLOOR = 1e-4, 1e-14
+
+
+class ContinuousRunner(Runner):
+    """What continuous adjoints do before and after their pass backwards."""
+
+    compiled: NativeModel
+    system: kt.Field
+    forward: Forward
+
+    def solve(self, theta: Floats, z0: Floats | None) -> Floats:
+        """Run the forward pass and evaluate the loss; return the state at t0."""
+        from symode.kernels.gradient import loss_value
+
+        task, forward = self.task, self.forward
+        y0 = begin(task, forward, self.compiled, theta, z0)
+        forward.reset(y0, task.t0, task.t1)
+        status = forward.run()
+        if status != SUCCESS:
+            raise failed_forward(task, forward, status)
+        loss_value(self.system, forward.observations, self.table, forward.scratch, self.gradient)
+        check_loss(task, self.gradient, self.table)
+        return y0
+
+    def close(self, y0: Floats, z0: Floats | None) -> None:
+        """Close the gradient at t0; all of it must be finite."""
+        from symode.kernels.gradient import close_gradient
+
+        close_gradient(
+            self.system, self.table, self.task.t0, y0, self.forward.scratch, self.gradient,
+            z0 is None,
+        )  # fmt: skip
+        check_finite(self.task, self.gradient)
 
 
 def adjoint_control(task: Task, leading: Floats) -> kt.Control:

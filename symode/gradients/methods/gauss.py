@@ -12,18 +12,14 @@ from symode.codegen.compiled import NativeModel
 from symode.errors import GradientError
 from symode.gradients.methods.base import (
     Floats,
-    Runner,
-    begin,
-    check_finite,
-    check_loss,
     failed_backward,
-    failed_forward,
     make_forward,
 )
 from symode.gradients.methods.continuous import (
     ADJOINT_FLOOR,
     LOSS_FLOOR,
     ROUNDING_FLOOR,
+    ContinuousRunner,
     start_segment,
 )
 from symode.gradients.methods.interpolating import adjoint_system
@@ -101,7 +97,7 @@ class _Along(NamedTuple):
     rule: Floats
 
 
-class GaussRunner(Runner):
+class GaussRunner(ContinuousRunner):
     """A `GaussAdjoint` made ready for one task."""
 
     def __init__(self, task: Task) -> None:
@@ -154,21 +150,9 @@ class GaussRunner(Runner):
 
     def compute(self, theta: Floats, z0: Floats | None) -> None:
         """Compute value and gradient, see `Runner`."""
-        from symode.kernels.gradient import close_gradient, loss_value
-
-        task, forward = self.task, self.forward
-        y0 = begin(task, forward, self.compiled, theta, z0)
-        forward.reset(y0, task.t0, task.t1)
-        status = forward.run()
-        if status != SUCCESS:
-            raise failed_forward(task, forward, status)
-        loss_value(self.system, forward.observations, self.table, forward.scratch, self.gradient)
-        check_loss(task, self.gradient, self.table)
+        y0 = self.solve(theta, z0)
         self._backward(theta, y0)
-        close_gradient(
-            self.system, self.table, task.t0, y0, forward.scratch, self.gradient, z0 is None
-        )
-        check_finite(task, self.gradient)
+        self.close(y0, z0)
 
     def _backward(self, theta: Floats, y0: Floats) -> None:
         """Integrate lam from t1 to t0; add the integral to dJ/dtheta."""

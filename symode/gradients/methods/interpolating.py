@@ -9,15 +9,14 @@ import numpy as np
 from symode.codegen.compiled import NativeModel
 from symode.gradients.methods.base import (
     Floats,
-    Runner,
-    begin,
-    check_finite,
-    check_loss,
     failed_backward,
-    failed_forward,
     make_forward,
 )
-from symode.gradients.methods.continuous import adjoint_control, run_backward
+from symode.gradients.methods.continuous import (
+    ContinuousRunner,
+    adjoint_control,
+    run_backward,
+)
 from symode.gradients.task import Task
 from symode.kernels import types as kt
 from symode.solvers import native
@@ -59,7 +58,7 @@ class InterpolatingAdjoint:
         return InterpolatingRunner(task)
 
 
-class InterpolatingRunner(Runner):
+class InterpolatingRunner(ContinuousRunner):
     """An `InterpolatingAdjoint` made ready for one task."""
 
     def __init__(self, task: Task) -> None:
@@ -91,16 +90,8 @@ class InterpolatingRunner(Runner):
 
     def compute(self, theta: Floats, z0: Floats | None) -> None:
         """Compute value and gradient, see `Runner`."""
-        from symode.kernels.gradient import close_gradient, loss_value
-
         task, forward = self.task, self.forward
-        y0 = begin(task, forward, self.compiled, theta, z0)
-        forward.reset(y0, task.t0, task.t1)
-        status = forward.run()
-        if status != SUCCESS:
-            raise failed_forward(task, forward, status)
-        loss_value(self.system, forward.observations, self.table, forward.scratch, self.gradient)
-        check_loss(task, self.gradient, self.table)
+        y0 = self.solve(theta, z0)
         y1 = np.concatenate([self.gradient.lam, np.zeros(task.m)])
         status, t, self.backward = run_backward(
             task, forward, self._place, self.control, self.gradient, self.table, theta, y1, 0,
@@ -111,11 +102,7 @@ class InterpolatingRunner(Runner):
                 task, t, status,
                 "Tighten the tolerances, or use DiscreteAdjoint, which takes no steps of its own.",
             )  # fmt: skip
-        from_initial = z0 is None
-        close_gradient(
-            self.system, self.table, task.t0, y0, forward.scratch, self.gradient, from_initial
-        )
-        check_finite(task, self.gradient)
+        self.close(y0, z0)
 
     def stats(self) -> dict[str, object]:
         """Return what the last call cost."""
