@@ -22,13 +22,11 @@ from symode.kernels.block import (
     solve_block,
     stage_jacobian,
 )
-from symode.kernels.dense import interpolant_weights
 from symode.kernels.jit import inline
 from symode.kernels.modes import factor_modes, solve_modes
+from symode.kernels.seeds import seed_step
 from symode.kernels.types import (
-    FIRST_OBS,
     LEFT,
-    NEXT_OBS,
     Collocation,
     Floats,
     Gradient,
@@ -72,19 +70,7 @@ def adjoint_collocation(
                 bar[s, i] = 0.0
         for i in range(n):
             base[i] = 0.0
-        while count[NEXT_OBS] > count[FIRST_OBS] and observations.step[count[NEXT_OBS] - 1] == step:
-            o = count[NEXT_OBS] - 1
-            if observations.s[o] == 1.0:
-                for i in range(n):
-                    lam[i] += loss.seeds[o, i]
-            else:
-                interpolant_weights(method, observations.s[o], h, scratch.weights)
-                for i in range(n):
-                    base[i] += loss.seeds[o, i]
-                for s in range(stages):
-                    for i in range(n):
-                        bar[s, i] += scratch.weights[s] * loss.seeds[o, i]
-            count[NEXT_OBS] = o
+        seed_step(method, observations, loss, scratch, step, h, lam, base, bar)
         for i in range(n):
             base[i] += lam[i]
             bar[stages - 1, i] += lam[i]

@@ -15,14 +15,12 @@ from __future__ import annotations
 
 from symode.kernels import linear
 from symode.kernels.adjoint_erk import pull
-from symode.kernels.dense import interpolant_weights
 from symode.kernels.erk import combine
 from symode.kernels.jit import inline
 from symode.kernels.rosenbrock import evaluate_jacobian
+from symode.kernels.seeds import seed_step
 from symode.kernels.types import (
-    FIRST_OBS,
     LEFT,
-    NEXT_OBS,
     Dirk,
     Floats,
     Gradient,
@@ -66,19 +64,7 @@ def adjoint_dirk(
         for i in range(n):
             bar[last, i] = bar[shared, i]
             base[i] = 0.0
-        while count[NEXT_OBS] > count[FIRST_OBS] and observations.step[count[NEXT_OBS] - 1] == step:
-            o = count[NEXT_OBS] - 1
-            if observations.s[o] == 1.0:
-                for i in range(n):
-                    lam[i] += loss.seeds[o, i]
-            else:
-                interpolant_weights(method, observations.s[o], h, scratch.weights)
-                for i in range(n):
-                    base[i] += loss.seeds[o, i]
-                for s in range(method.n_stages):
-                    for i in range(n):
-                        bar[s, i] += scratch.weights[s] * loss.seeds[o, i]
-            count[NEXT_OBS] = o
+        seed_step(method, observations, loss, scratch, step, h, lam, base, bar)
         for s in range(method.n_stages):
             w = h * method.b[s]
             for i in range(n):
