@@ -11,19 +11,26 @@ from __future__ import annotations
 
 import time as clock_time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from symode.codegen.reference import evaluate
 from symode.kernels import types as kt
+from symode.solvers.crossing import (
+    MOST,
+    root_between,
+    roots_at,
+    run_to_target,
+    state_inside,
+    stops_of,
+    take_portion,
+    weights_at,
+)
 from symode.solvers.jumps import BoundEvents, EventFunctions, EventJump, slope_of
 from symode.status import (
     CHATTERING,
-    FULL,
     MAX_STEPS,
     PAUSED,
     STEP_TOO_SMALL,
@@ -36,12 +43,10 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-#: Steps of a portion after an event, and at most.
-FIRST, MOST = 4, 128
+#: Steps of a portion after an event.
+FIRST = 4
 #: Events at one moment, and moments in a row within `CLOSE` of the span, that count as endless.
 CASCADE, CROWD, CLOSE = 1000, 100, 1e-10
-#: Points at which root functions of time that are not linear in it are looked at before the solve.
-SAMPLES = 4000
 #: Steps that the memory of a segment begins with.
 STORE = 8
 #: Newton iterations that put a root at the end of a step.
@@ -106,7 +111,7 @@ class EventRun:
             forward.driver.seconds += clock_time.perf_counter() - begun
 
     def _run(self, forward: Forward, t0: float, t1: float) -> int:
-        stops = self._stops(t0, t1)
+        stops = stops_of(self.functions, self.bound, self.theta, self.n, t0, t1)
         status = self._start(forward)
         if status != SUCCESS or self.ended:
             return status
@@ -137,7 +142,7 @@ class EventRun:
         """Step to the target or the first root; return the status and the roots found there."""
         seen, budget = int(forward.scratch.count[kt.STEPS]), FIRST
         while True:
-            status = _portion(forward, budget)
+            status = take_portion(forward, budget)
             crossing = self._check(forward, seen)
             if crossing is not None:
                 status, found = self._land(forward, *crossing)
@@ -163,7 +168,7 @@ class EventRun:
             return None
         store, method = forward.store, forward.method
         points = np.arange(1, method.dense.shape[1] + 1) / method.dense.shape[1]
-        h, weights = store.h[first:last], _weights(method, points)
+        h, weights = store.h[first:last], weights_at(method, points)
         scale = h if isinstance(method, kt.Erk | kt.Dirk) else np.ones(h.size)
         k = store.k[first:last, : method.n_dense, : self.n]
         z = store.z[first:last, None, : self.n] + scale[:, None, None] * np.einsum(
@@ -171,7 +176,9 @@ class EventRun:
         )
         z[:, -1] = store.z[first + 1 : last + 1, : self.n]
         t = store.t[first:last, None] + h[:, None] * points
-        values = self._many(t.ravel(), z.reshape(-1, self.n).T).reshape(-1, h.size, points.size)
+        values = roots_at(self.functions, self.theta, t.ravel(), z.reshape(-1, self.n).T).reshape(
+            -1, h.size, points.size
+        )
         signs = np.sign(values)
         expected = np.array(self.signs)[:, None, None]
         changed = (signs != 0) & ~np.isnan(values) & (signs != expected)
@@ -187,18 +194,11 @@ class EventRun:
             roots.append((self._bracketed(forward, first + step, int(k_), low, points[p]), int(k_)))
         return first + step, sorted(roots)
 
-    def _many(self, t: Floats, z: Floats) -> Floats:
-        """Return all root functions at many points. Shape ``(R, points)``."""
-        graph = self.functions.graphs["roots"][1]
-        rows = evaluate(graph, t, z, self.theta)
-        return np.array([np.broadcast_to(np.asarray(row, dtype=float), t.shape) for row in rows])
-
     def _bracketed(self, forward: Forward, step: int, k: int, low: float, high: float) -> float:
         """Return the fraction of a step at which a root function crosses, on dense output."""
 
         def value(s: float) -> float:
-
-            t, z = _inside(forward, step, s, self.n)
+            t, z = state_inside(forward, step, s, self.n)
             return float(self.bound.roots(t, z)[k])
 
         at_low, sign = value(low), self.signs[k]
@@ -209,10 +209,10 @@ class EventRun:
             if not rate * value(high) < 0.0:
                 return 0.0
             reduced = lambda s: rate if s == 0.0 else (value(s) - at_low) / s  # noqa: E731
-            return float(_brent(reduced, 0.0, high, xtol=1e-300, rtol=1e-14))
+            return root_between(reduced, 0.0, high, xtol=1e-300, rtol=1e-14)
         if at_low == 0.0 or np.sign(at_low) != sign:
             return low
-        return float(_brent(value, low, high, xtol=1e-300, rtol=1e-14))
+        return root_between(value, low, high, xtol=1e-300, rtol=1e-14)
 
     def _rate(self, forward: Forward, k: int, t: float, y: Floats) -> float:
         """Return dr/dt along the solution."""
@@ -237,7 +237,7 @@ class EventRun:
                 return SUCCESS, found
             forward.aim(moment)
             segment = len(forward.closed)
-            status = _to_target(forward)
+            status = run_to_target(forward)
             if status != SUCCESS:
                 return status, []
             now = forward.scratch.y[:n]
@@ -436,89 +436,3 @@ class EventRun:
         return curvature, uncertainty
 
     # -- times known before ----------------------------------------------------------------------
-
-    def _stops(self, t0: float, t1: float) -> list[tuple[float, list[int]]]:
-        """Return the zeros of root functions of time alone, in order, with the functions."""
-        found: list[tuple[float, int]] = []
-        nowhere = np.zeros(self.n)
-        for k, timed in enumerate(self.functions.timed):
-            if not timed:
-                continue
-
-            def value(t: float, k: int = k) -> float:
-
-                return float(self.bound.roots(t, nowhere)[k])
-
-            if self.functions.linear[k]:
-                _, rate, _ = self.bound.slope(k, t0, nowhere)
-                if rate:
-                    found.append((-value(0.0) / rate, k))
-                continue
-            grid = np.linspace(t0, t1, SAMPLES + 1)
-            course = self._many(grid, np.zeros((self.n, grid.size)))[k]
-            for i in np.flatnonzero(course[:-1] * course[1:] < 0.0):
-                found.append((float(_brent(value, grid[i], grid[i + 1], xtol=1e-300)), k))
-            found += [(float(grid[i]), k) for i in np.flatnonzero(course[1:-1] == 0.0) + 1]
-        stops: list[tuple[float, list[int]]] = []
-        for t, k in sorted(found):
-            if not t0 < t <= t1:
-                continue
-            if stops and t - stops[-1][0] <= 4 * np.spacing(abs(t)):
-                stops[-1][1].append(k)
-            else:
-                stops.append((t, [k]))
-        return stops
-
-
-def _portion(forward: Forward, budget: int) -> int:
-    """Take at most so many steps."""
-    from symode.kernels.loop import advance
-
-    while True:
-        status = int(
-            advance(
-                forward.method, forward.stepper.system, forward.control, forward.store,
-                forward.observations, forward.scratch, budget,
-            )
-        )  # fmt: skip
-        if forward.driver.stop is not None and forward.driver.stop.is_set():
-            raise KeyboardInterrupt
-        if status != FULL:
-            return status
-        forward.enlarge()
-
-
-def _to_target(forward: Forward) -> int:
-    """Step to where the solve is aimed, without a look at root functions."""
-    while True:
-        status = _portion(forward, MOST)
-        if status == SWITCH:
-            forward.switch()
-        elif status != PAUSED:
-            return status
-
-
-def _weights(method: kt.Method, s: Floats) -> Floats:
-    """Return the interpolant's weights at fractions of a step. Shape ``(points, n_dense)``."""
-    powers = s[:, None] ** np.arange(1, method.dense.shape[1] + 1)
-    result: Floats = powers @ method.dense[: method.n_dense].T
-    return result
-
-
-def _inside(forward: Forward, step: int, s: float, n: int) -> tuple[float, Floats]:
-    """Return time and state inside a step."""
-    store, method = forward.store, forward.method
-    h = float(store.h[step])
-    if s == 1.0:
-        return float(store.t[step + 1]), store.z[step + 1, :n].copy()
-    scale = h if isinstance(method, kt.Erk | kt.Dirk) else 1.0
-    w = scale * _weights(method, np.array([s]))[0]
-    return float(store.t[step]) + s * h, store.z[step, :n] + w @ store.k[step, : w.size, :n]
-
-
-def _brent(function: Callable[[float], float], low: float, high: float, **options: float) -> float:
-    """Return a root of a function by Brent's method."""
-    # 0.25 s of imports that no solve without events needs.
-    from scipy.optimize import brentq
-
-    return float(brentq(function, low, high, **options))
