@@ -1,22 +1,24 @@
-"""Formulas of PEtab tables: parsed by the library's own grammar, names replaced by meanings."""
+"""Formulas of PEtab tables: parsed by PEtab's grammar, names replaced by meanings."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any, Final
 
 import sympy as sp
-from sympy.logic.boolalg import Boolean
 
+from symode.bridges.petab.grammar import FormulaError, Meaning, expression_of, number
+from symode.codegen.reference import evaluate
 from symode.errors import ImportFileError
+from symode.symbolic.build import build
+from symode.symbolic.graph import Builder
+
+__all__ = ["Meaning", "check_size", "is_identifier", "number", "parse", "value_of"]
 
 #: Characters of one formula, and nesting of its parentheses.
 LONGEST: Final = 100_000
 DEEPEST: Final = 60
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_]\w*")
-
-Meaning = Callable[[str], sp.Expr]
 
 
 def is_identifier(text: str) -> bool:
@@ -41,21 +43,38 @@ def parse(text: Any, where: str, meaning: Meaning) -> sp.Expr:
     if isinstance(text, int | float):
         return number(text)
     formula = str(text)
-    if is_identifier(formula):
-        return meaning(formula)
     check_size(formula, where)
-    from petab.v1.math import sympify_petab
-
     try:
-        parsed = sympify_petab(formula)
-    except (ValueError, AssertionError, TypeError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200].rstrip(".")
-        raise ImportFileError(f"{where}: {formula[:200]!r} is no formula: {reason}.") from None
-    symbols = sorted(parsed.free_symbols, key=str)
-    expression = parsed.xreplace({symbol: meaning(symbol.name) for symbol in symbols})
-    if isinstance(expression, Boolean):
-        return sp.Piecewise((sp.Integer(1), expression), (sp.Integer(0), True))
-    return tidy(expression)
+        return expression_of(formula, meaning)
+    except RecursionError:
+        raise ImportFileError(f"{where}: {formula[:200]!r} is nested too deep.") from None
+    except FormulaError as error:
+        raise ImportFileError(f"{where}: {formula[:200]!r} is no formula: {error}.") from None
+
+
+def value_of(text: Any, where: str) -> float:
+    """Return the number that a formula without names is; infinities are numbers.
+
+    Raises
+    ------
+    ImportFileError
+        As `parse`, and for a formula with names.
+
+    Examples
+    --------
+    >>> value_of("log(100, 10) + true", "here"), value_of("-inf", "here")
+    (3.0, -inf)
+    """
+
+    def refuse(name: str) -> sp.Expr:
+        raise ImportFileError(f"{where}: {text!r} must be a number; it contains {name}.")
+
+    expression = parse(text, where, refuse)
+    if expression.is_infinite:
+        return float(expression)
+    b = Builder()
+    (value,) = evaluate(b.freeze(build(b, [expression], {})), 0.0, (), ())
+    return float(value)
 
 
 def check_size(formula: str, where: str) -> None:
@@ -70,27 +89,6 @@ def check_size(formula: str, where: str) -> None:
         raise ImportFileError(
             f"{where} is longer than {LONGEST} characters, or nested more than {DEEPEST} deep."
         )
-
-
-def tidy(expression: sp.Expr) -> sp.Expr:
-    """Return an expression in which whole numbers are exact.
-
-    The library reads every number as a decimal; ``x**2.0`` would be the power of a real exponent.
-    """
-    whole = {
-        value: sp.Integer(int(value))
-        for value in expression.atoms(sp.Float)
-        if value == int(value) and abs(value) < 2**53
-    }
-    return expression.xreplace(whole) if whole else expression
-
-
-def number(value: Any) -> sp.Expr:
-    """Return a number as an expression, whole ones exactly."""
-    value = float(value)
-    if value == value and abs(value) < 2**53 and value == int(value):
-        return sp.Integer(int(value))
-    return sp.Float(value)
 
 
 def _depth(formula: str) -> int:
