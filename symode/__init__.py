@@ -24,6 +24,7 @@ _HOME = {
     "ValueAndGrad": "symode.gradients.value_and_grad",
     "Hessian": "symode.gradients.second_order",
     "Jacobian": "symode.gradients.jacobian",
+    "SteadyState": "symode.gradients.steady",
     "BacksolveAdjoint": "symode.gradients.methods",
     "CheckpointedAdjoint": "symode.gradients.methods",
     "ComplexStep": "symode.gradients.methods",
@@ -128,6 +129,7 @@ __all__ = [
     "Softplus",
     "Solution",
     "SolverError",
+    "SteadyState",
     "StoreError",
     "StudentT",
     "SymodeError",
@@ -174,6 +176,7 @@ if TYPE_CHECKING:
         InterpolatingAdjoint,
     )
     from symode.gradients.second_order import Hessian
+    from symode.gradients.steady import SteadyState
     from symode.gradients.value_and_grad import Gradient, ValueAndGrad
     from symode.gradients.verify import verify
     from symode.interface.model import Model

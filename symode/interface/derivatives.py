@@ -14,6 +14,7 @@ from symode.errors import InitialStateError, ParameterError
 from symode.gradients.jacobian import Jacobian, jacobian
 from symode.gradients.methods import GradientMethod
 from symode.gradients.second_order import Hessian, asymmetry_of
+from symode.gradients.steady import SteadyState, checked, prepare, steady_state
 from symode.gradients.value_and_grad import ValueAndGrad
 from symode.interface.solving import needs_initial
 from symode.solvers.integrate import check_span
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Derivatives:
-    """Derivatives of several losses, and of second order."""
+    """Derivatives of several losses, of second order, and of steady states."""
 
     if TYPE_CHECKING:
 
@@ -152,3 +153,64 @@ class Derivatives:
         matrix = vg.columns(point)
         stats = {"method": vg.product_method.name, "asymmetry": asymmetry_of(matrix, point)}
         return Hessian(value, named(slope, vg.names), 0.5 * (matrix + np.transpose(matrix)), stats)
+
+    def steady_state(
+        self,
+        theta: Any = None,
+        z0: Any = None,
+        *,
+        method: str = "auto",
+        non_negative: bool = False,
+        **options: Any,
+    ) -> SteadyState:
+        r"""Return the steady state that the trajectory from z0 goes to, with its derivatives.
+
+        .. math:: f(z^*, \theta) = 0, \qquad W^\top z^* = W^\top z_0
+
+        where :math:`W^\top z` are the conserved totals, found in the equations.
+
+        Parameters
+        ----------
+        theta
+            Parameters by name, symbol or position. Shape ``(m,)``.
+        z0
+            The start, instead of the model's own. Shape ``(n,)``.
+        method
+            "auto" follows the trajectory for as long as it takes and ends with Newton's method; a
+            steady state counts when the trajectory comes nearer to it, and an unstable one only
+            when the trajectory stays there. "newton" takes what Newton's method finds from z0, be
+            it unstable or out of reach of the trajectory.
+        non_negative
+            Refuse a steady state with negative values.
+        **options
+            Of the simulation: ``rtol`` (1e-6; Newton's method does the rest), ``atol`` (1e-12),
+            ``max_steps`` (20,000), ``h_max``, ``solver`` ("rodas5p").
+
+        Raises
+        ------
+        SolverError
+            When the trajectory does not come to rest (it oscillates, grows or drifts), or where
+            steady states are not isolated.
+        ModelError
+            When f depends on time.
+        ParameterError, InitialStateError, OptionError
+            For values that do not fit, in the model's names.
+
+        Examples
+        --------
+        >>> import sympy as sp, symode
+        >>> x, k, d = sp.symbols("x k d")
+        >>> model = symode.Model({x: k - d * x**2}, parameters=[k, d], initial={x: 1})
+        >>> steady = model.steady_state({k: 8, d: 2})
+        >>> steady
+        SteadyState(x=2; stable; simulated to t = 10, then Newton's method)
+        >>> steady.dz_dtheta
+        array([[ 0.125, -0.5  ]])
+        """
+        equations = self.equations
+        kept = self.__dict__.setdefault("_resting", {})
+        key = (method, *sorted((name, repr(value)) for name, value in options.items()))
+        if key not in kept:
+            kept[key] = prepare(equations, method, options)
+        values, start = checked(equations, theta, z0, method)
+        return steady_state(equations, kept[key], values, start, method, non_negative)

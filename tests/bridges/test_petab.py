@@ -160,7 +160,7 @@ def test_totals_that_depend_on_parameters_are_differentiated_too() -> None:
         (X, Y), (flow, -C * flow), (A, B, C), sp.Symbol("t"), initial=(A**2, sp.Integer(2))
     )
     a, b, c = theta = np.array([0.7, 1.3, 0.4])
-    z, slopes = Rests(equations)(theta, "one", 0.0)
+    z, slopes = Rests(equations)(theta, 0.0)
     sa, sb, sc = sp.symbols("sa sb sc")
     exact = sb * (sc * sa**2 + 2) / (sb * sc + sa)
     at = {sa: a, sb: b, sc: c}
@@ -178,7 +178,7 @@ def test_a_model_that_never_rests_is_refused_by_name() -> None:
         conditions={"one": Condition(rest=Condition())},
         bounds={A: (0.1, 5)},
     )
-    with pytest.raises(SolverError, match=r"'one' does not come to rest.*x"):
+    with pytest.raises(SolverError, match=r"'one': The model does not come to rest.*x"):
         problem.objective([1.0])
 
 
