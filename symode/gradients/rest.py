@@ -380,7 +380,8 @@ class Resting:
         swinging = np.flatnonzero((turns >= 4) & (swing > 1e-3))
         if swinging.size:
             i = int(swinging[np.argmax(swing[swinging])])
-            return f" It oscillates: {names[i]} between {low[i]:.4g} and {high[i]:.4g}, still after t = {t:.4g}."
+            swung = f"{names[i]} between {low[i]:.4g} and {high[i]:.4g}"
+            return f" It oscillates: {swung}, still after t = {t:.4g}."
         growing = np.abs(rows[-1]) > 1.5 * np.abs(rows[0]) + 1e-300
         if growing.any():
             i = int(np.argmax(np.where(growing, np.abs(rows[-1]), -1.0)))
