@@ -28,8 +28,8 @@ def course(model: SbmlModel, name: str, amounts: set[str], concentrations: set[s
         expression = model.concentrations[name]
     else:
         expression = model.values[name]
-    if expression is sp.nan:
-        return np.full(solution.t.shape, np.nan)
+    if expression in (sp.nan, sp.oo, -sp.oo):
+        return np.full(solution.t.shape, float(expression))
     graph = lift_expressions(model.equations, [expression])
     theta = np.array([model.theta[n] for n in model.equations.parameter_names])
     (row,) = np.asarray(evaluate(graph, solution.t, solution.z.T, theta))

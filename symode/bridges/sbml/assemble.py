@@ -12,12 +12,17 @@ from typing import Any
 
 import sympy as sp
 
+from symode.bridges.sbml.algebraic import solve_rules
 from symode.bridges.sbml.events import events_of, expressions_of
 from symode.bridges.sbml.formulas import Formulas
 from symode.bridges.sbml.quantities import Quantity, collect, refuse_unsupported
 from symode.equations.equations import Equations
-from symode.equations.walk import symbols_in
+from symode.equations.mass import Mass
+from symode.equations.walk import distinct_nodes, symbols_in
 from symode.errors import ImportFileError, ModelError
+from symode.symbolic.differentiate import gradient
+
+_INFINITE = (sp.nan, sp.oo, -sp.oo, sp.zoo)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,10 +74,16 @@ class _Assembly:
             model.getReaction(i).getId(): model.getReaction(i)
             for i in range(model.getNumReactions())
         }
+        self.solved: dict[str, sp.Expr] = {}
+        self.implicit: dict[str, sp.Expr] = {}
         self._values: dict[str, sp.Expr] = {}
         self._initials: dict[str, sp.Expr] = {}
         self._rates: dict[str, sp.Expr] = {}
         self._active: list[str] = []
+        self._states = {sp.Symbol(q.state_name): q for q in self.quantities.values() if q.is_state}
+        solve_rules(self)
+        # What was built in unknowns is built again in what they are.
+        self._values = {}
 
     # -- what an id means at time t ----------------------------------------------------------
 
@@ -89,6 +100,8 @@ class _Assembly:
         q = self.known(key)
         if q.rule is not None:
             return self.formulas.expression(q.rule, self.value, f"the assignment rule of {key}")
+        if q.algebraic is not None:
+            return self.solved.get(key, sp.Symbol(key))
         if q.is_state:
             if q.is_amount_state:
                 amount = sp.Symbol(q.state_name)
@@ -127,6 +140,13 @@ class _Assembly:
         if tree is not None:
             where = f"the initial assignment of {key}"
             return self._at_start(self.formulas.expression(tree, self.initial, where))
+        if key in self.solved:
+            return self._at_start(self.solved[key])
+        if key in self.implicit:
+            raise ImportFileError(
+                f"{self.name}: an initial value depends on {key}, which an algebraic rule that is "
+                "not linear determines; that is not supported."
+            )
         if not q.is_species:
             return q.symbol_or_number()
         if q.is_parameter:
@@ -147,7 +167,19 @@ class _Assembly:
         return value * self.initial(q.compartment) if q.in_concentration else value
 
     def _at_start(self, expression: sp.Expr) -> sp.Expr:
-        return expression.xreplace({self.time: sp.Integer(0)})
+        """Return an expression at time 0: rateOf and algebraic rules bring states in."""
+        known: dict[sp.Basic, sp.Basic] = {self.time: sp.Integer(0)}
+        for symbol in list(symbols_in([expression])):
+            q = self._states.get(symbol)
+            if q is not None:
+                known[symbol] = self._start(q)
+            elif symbol.name in self.implicit:
+                self.initial(symbol.name)
+        return expression.xreplace(known)
+
+    def _start(self, q: Quantity) -> sp.Expr:
+        """Return the initial value of a state."""
+        return self._initial_amount(q) if q.is_amount_state else self.initial(q.key)
 
     # -- how it changes ----------------------------------------------------------------------
 
@@ -193,17 +225,40 @@ class _Assembly:
     def rate_of(self, key: str) -> sp.Expr:
         """Return rateOf: the rate of change of what an id means in formulas."""
         q = self.known(key)
-        if q.rule is not None:
-            raise ImportFileError(
-                f"{self.name}: rateOf({key}) is of a quantity that a rule assigns; that is not "
-                "supported."
-            )
+        if q.is_ruled:
+            return self._total(self.value(key), key)
         if q.is_species and q.in_concentration and self._varies(q.compartment) and (q.rate is None):
             volume = self.value(q.compartment)
             change = self.rate(key) if q.is_state else sp.Integer(0)
             shrink = self.value(key) * self.rate_of(q.compartment)
             return (change - shrink) / volume
         return self.rate(key) if q.is_state else sp.Integer(0)
+
+    def _total(self, value: sp.Expr, key: str) -> sp.Expr:
+        """Return the derivative of an expression in time, along the solution."""
+        symbols = [s for s in symbols_in([value]) if s in self._states or s == self.time]
+        implicit = [s.name for s in symbols_in([value]) if s.name in self.implicit]
+        if implicit:
+            raise ImportFileError(
+                f"{self.name}: rateOf({key}) depends on {implicit[0]}, which an algebraic rule "
+                "that is not linear determines; that is not supported."
+            )
+        slopes = gradient(value, symbols)
+        return sp.Add(
+            *(
+                slope * (1 if s == self.time else self.rate(self._states[s].key))
+                for s, slope in zip(symbols, slopes, strict=True)
+            )
+        )
+
+    def is_steady(self, value: sp.Expr) -> bool:
+        """Return whether an expression changes at events only."""
+        return all(
+            symbol != self.time
+            and symbol.name not in self.implicit
+            and (symbol not in self._states or self.rate(self._states[symbol].key).is_zero)
+            for symbol in symbols_in([value])
+        )
 
     # -- the whole ---------------------------------------------------------------------------
 
@@ -212,23 +267,38 @@ class _Assembly:
         chosen = [q for q in self.quantities.values() if q.is_state]
         states = tuple(sp.Symbol(q.state_name) for q in chosen)
         rhs = tuple(self.rate(q.key) for q in chosen)
-        initial = tuple(
-            self._initial_amount(q) if q.is_amount_state else self.initial(q.key) for q in chosen
-        )
-        if not chosen:
+        initial = tuple(self._start(q) for q in chosen)
+        for q, value in zip(chosen, initial, strict=True):
+            if any(node in _INFINITE for node in distinct_nodes([value])):
+                state = "no initial value" if value is sp.nan else f"the initial value {value}"
+                raise ImportFileError(
+                    f"{self.name}: {q.key} has {state}, and it changes; give it a finite one."
+                )
+        mass: Mass = None
+        if self.implicit:
+            mass = tuple((i, i, sp.Integer(1)) for i in range(len(chosen)))
+            states += tuple(sp.Symbol(key) for key in self.implicit)
+            rhs += tuple(self.implicit.values())
+            initial += tuple(self._guess(key) for key in self.implicit)
+        if not states:
             # A model of expressions in time alone: one state that stays 0 carries them.
             states, rhs, initial = (sp.Symbol(self._free("still")),), (sp.S.Zero,), (sp.S.Zero,)
         observables = tuple(
             (q.key, self.value(q.key))
             for q in self.quantities.values()
-            if (q.rule is not None or q.is_amount_state) and q.key not in {s.name for s in states}
+            if (q.is_ruled or q.is_amount_state) and q.key not in {s.name for s in states}
         )
         observables += tuple((key, self.speed(key)) for key in self.reactions)
         observables += tuple(
             (q.key, self.value(q.key))
             for q in self.quantities.values()
-            if not (q.rule is not None or q.is_state or q.is_parameter)
-            and not self.value(q.key).has(sp.nan)
+            if not (q.is_ruled or q.is_state or q.is_parameter)
+        )
+        # What is not finite is no observable; `values` has it.
+        observables = tuple(
+            pair
+            for pair in observables
+            if not any(n in _INFINITE for n in distinct_nodes([pair[1]]))
         )
         events = events_of(self)
         used = set(symbols_in([*rhs, *initial, *(value for _, value in observables)]))
@@ -241,7 +311,7 @@ class _Assembly:
         parameters = tuple(sp.Symbol(q.key) for q in free)
         try:
             equations = Equations(
-                states, rhs, parameters, self.time, initial, observables, events=events
+                states, rhs, parameters, self.time, initial, observables, mass, events
             )
         except ModelError as error:
             raise ImportFileError(f"{self.name}: {error}") from None
@@ -258,8 +328,34 @@ class _Assembly:
             amounts[q.key] = value * volume if q.in_concentration else value
         title = self.model.getName() or self.model.getId()
         theta = {q.key: float(q.number) if q.number is not None else float("nan") for q in free}
-        values = {key: self.value(key) for key in (*self.quantities, *self.reactions)}
+        unset = {
+            sp.Symbol(q.key): sp.nan
+            for q in self.quantities.values()
+            if q.is_parameter and q not in free
+        }
+        values = {
+            key: self.value(key).xreplace(unset) for key in (*self.quantities, *self.reactions)
+        }
         return Assembled(equations, theta, values, concentrations, amounts, title)
+
+    def _guess(self, key: str) -> sp.Expr:
+        """Return where the search for a solution of an algebraic rule begins."""
+        q = self.known(key)
+        volume = self.initial(q.compartment) if q.is_species and q.compartment else sp.Integer(1)
+        if q.is_species and q.in_concentration and q.initial_concentration is None:
+            found = None if q.initial_amount is None else q.initial_amount / volume
+        elif q.is_species and q.in_concentration:
+            found = q.initial_concentration
+        elif q.is_species:
+            found = q.initial_amount
+        else:
+            found = q.number
+        if found is None or found is sp.nan:
+            raise ImportFileError(
+                f"{self.name}: {key} is determined by an algebraic rule that is not linear in it; "
+                "give it an initial value near its solution."
+            )
+        return found
 
     def _free(self, name: str) -> str:
         while name in self.quantities or name in self.reactions:
@@ -268,7 +364,7 @@ class _Assembly:
 
     def _varies(self, compartment: str) -> bool:
         q = self.known(compartment)
-        return q.is_state or q.rule is not None
+        return q.is_state or q.is_ruled
 
     def known(self, key: str) -> Quantity:
         if key not in self.quantities:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import sympy as sp
 
+from symode.bridges.sbml.conditions import plain
 from symode.equations.event import Event
 from symode.errors import ImportFileError, ModelError
 
@@ -39,7 +40,10 @@ def events_of(assembly: _Assembly) -> tuple[Event, ...]:
 def _event(assembly: _Assembly, element: Any, name: str) -> Event:
     where, formulas = f"the event {name}", assembly.formulas
     trigger = element.getTrigger()
-    condition = formulas.condition(trigger.getMath(), assembly.value, f"the trigger of {name}")
+    condition = plain(
+        formulas.condition(trigger.getMath(), assembly.value, f"the trigger of {name}"),
+        assembly.is_steady,
+    )
     changes = {
         change.getVariable(): change.getMath()
         for change in (

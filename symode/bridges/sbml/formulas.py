@@ -177,11 +177,10 @@ class Formulas:
         ]
         if count % 2:
             pairs.append((_number(parts[-1]), sp.true))
-        elif not any(condition == sp.true for _, condition in pairs):
-            if not pairs:
-                raise ImportFileError(f"{where} has a piecewise without pieces.")
-            # Undefined elsewhere, says the specification: a NaN there ends the solve.
-            pairs.append((sp.nan, sp.true))
+        elif not pairs:
+            raise ImportFileError(f"{where} has a piecewise without pieces.")
+        # Without a last piece it is undefined elsewhere, as the specification says: NaN, which
+        # ends a solve.
         return sp.Piecewise(*pairs)
 
     def _call(self, tree: Any, resolve: Resolve, where: str, calls: tuple[str, ...]) -> sp.Basic:

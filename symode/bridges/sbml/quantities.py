@@ -7,6 +7,7 @@ from typing import Any
 
 import sympy as sp
 
+from symode.bridges.sbml.algebraic import pair_rules
 from symode.errors import ImportFileError
 
 
@@ -33,7 +34,9 @@ class Quantity:
     in_concentration: bool = False
     dimensionless: bool = False
     conversion: str = ""
+    constant: bool = True
     rule: Any = None
+    algebraic: Any = None
     rate: Any = None
     assignment: Any = None
     in_event: bool = False
@@ -53,9 +56,15 @@ class Quantity:
         return bool(self.compartment)
 
     @property
+    def is_ruled(self) -> bool:
+        """Whether an assignment rule or an algebraic rule says what it is at all times."""
+        return self.rule is not None or self.algebraic is not None
+
+    @property
     def is_state(self) -> bool:
         """Whether it changes by a differential equation or by events."""
-        return self.rule is None and (self.rate is not None or bool(self.terms) or self.in_event)
+        changes = self.rate is not None or bool(self.terms) or self.in_event
+        return changes and not self.is_ruled
 
     @property
     def is_amount_state(self) -> bool:
@@ -76,7 +85,7 @@ class Quantity:
     @property
     def is_parameter(self) -> bool:
         """Whether it is a constant that may be set from outside."""
-        if self.is_state or self.rule is not None or self.assignment is not None:
+        if self.is_state or self.is_ruled or self.assignment is not None:
             return False
         return self.is_plain
 
@@ -100,9 +109,6 @@ def refuse_unsupported(model: Any, name: str) -> None:
         reaction = model.getReaction(i)
         if reaction.isSetFast() and reaction.getFast():
             faults.append(f"the fast reaction {reaction.getId()}")
-    for i in range(model.getNumRules()):
-        if model.getRule(i).isAlgebraic():
-            faults.append("an algebraic rule")
     for i in range(model.getNumEvents()):
         event = model.getEvent(i)
         if event.isSetDelay() and not _is_zero(event.getDelay()):
@@ -127,16 +133,21 @@ def collect(model: Any, name: str) -> dict[str, Quantity]:
     for i in range(model.getNumParameters()):
         parameter = model.getParameter(i)
         number = _number(parameter.getValue()) if parameter.isSetValue() else None
-        _add(found, Quantity(parameter.getId(), "parameter", number), name)
+        q = Quantity(parameter.getId(), "parameter", number, constant=parameter.getConstant())
+        _add(found, q, name)
     _references(model, found, name)
     _rules(model, found, name)
+    pair_rules(model, found, name)
     for q in found.values():
         if q.is_species and q.compartment in found:
             container = found[q.compartment]
-            q.compartment_varies = container.is_state or container.rule is not None
+            q.compartment_varies = container.is_state or container.is_ruled
             _fix_value(q)
         elif q.kind == "compartment" and q.dimensionless and q.number is None:
             # A point has no size, and no formula can mean one.
+            q.is_plain = False
+        if q.number is not None and not q.number.is_finite:
+            # No parameter: solvers take finite values only.
             q.is_plain = False
     return found
 
@@ -157,13 +168,13 @@ def _compartment(element: Any) -> Quantity:
     number = _number(element.getSize()) if element.isSetSize() else None
     if number is None and element.getLevel() < 3:
         number = sp.Integer(1)
-    q = Quantity(element.getId(), "compartment", number)
+    q = Quantity(element.getId(), "compartment", number, constant=element.getConstant())
     q.dimensionless = element.getSpatialDimensions() == 0
     return q
 
 
 def _species(element: Any, model: Any) -> Quantity:
-    q = Quantity(element.getId(), "species")
+    q = Quantity(element.getId(), "species", constant=element.getConstant())
     q.compartment = element.getCompartment()
     container = model.getCompartment(q.compartment)
     q.dimensionless = container is not None and container.getSpatialDimensions() == 0
@@ -200,7 +211,12 @@ def _references(model: Any, found: dict[str, Quantity], name: str) -> None:
                         if reference.isSetStoichiometry() or reference.getLevel() < 3
                         else None
                     )
-                    _add(found, Quantity(reference.getId(), "reference", number), name)
+                    fixed = reference.getLevel() < 3 or reference.getConstant()
+                    _add(
+                        found,
+                        Quantity(reference.getId(), "reference", number, constant=fixed),
+                        name,
+                    )
                 if not (species.getBoundaryCondition() or species.getConstant()):
                     term = (reaction.getId(), sign, reference)
                     found[species.getId()].terms.append(term)

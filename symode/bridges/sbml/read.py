@@ -8,14 +8,11 @@ from typing import Any
 import sympy as sp
 
 from symode.bridges.sbml.assemble import Assembled, assemble
-from symode.bridges.sbml.safety import check_xml, read_text
+from symode.bridges.sbml.composition import flatten
+from symode.bridges.sbml.safety import check_xml, decoded, path_of, read_text
 from symode.equations.equations import Equations
 from symode.errors import ImportFileError, MissingExtraError
 from symode.interface.model import Model
-
-#: The package that is flattened, and those that leave the mathematics as it is.
-COMPOSITION = "comp"
-HARMLESS = ("l3v2extendedmath", "layout", "render", "groups")
 
 
 class SbmlModel(Model):
@@ -73,7 +70,8 @@ def read_sbml(source: Any) -> SbmlModel:
     Species that reactions change are states: concentrations where the file means concentrations and
     the compartment keeps its size, else amounts named ``id_amount``. Assignment rules become
     observables. Constants with a value become parameters; those with an initial assignment are
-    expressions. Models of ``comp`` are flattened.
+    expressions. Algebraic rules that are linear in what they determine are solved; others become
+    algebraic equations. Models of ``comp`` are flattened.
 
     Parameters
     ----------
@@ -110,9 +108,9 @@ def read_sbml(source: Any) -> SbmlModel:
         ) from error
     content, name = read_text(source)
     check_xml(content, name)
-    document = libsbml.readSBMLFromString(content.decode("utf-8", errors="strict"))
+    document = libsbml.readSBMLFromString(decoded(content, name))
     _check(document, libsbml, name)
-    _flatten(document, libsbml, name)
+    flatten(document, libsbml, name, path_of(source))
     properties = libsbml.ConversionProperties()
     properties.addOption("promoteLocalParameters", True)
     if document.convert(properties) != libsbml.LIBSBML_OPERATION_SUCCESS:
@@ -138,30 +136,3 @@ def _check(document: Any, library: Any, name: str) -> None:
     if document.getModel() is None or any("line" in f for f in fatal):
         reasons = "; ".join(fatal[:3]) or "it holds no model"
         raise ImportFileError(f"{name} is not valid SBML: {reasons}.")
-
-
-def _flatten(document: Any, library: Any, name: str) -> None:
-    """Flatten composed models; refuse packages that change the meaning."""
-    for i in range(document.getNumPlugins()):
-        plugin = document.getPlugin(i)
-        package = plugin.getPackageName()
-        if package == COMPOSITION or package in HARMLESS:
-            continue
-        if document.getPackageRequired(package):
-            raise ImportFileError(
-                f"{name} needs the package {package!r} to be understood, which is not supported."
-            )
-    if document.isPackageEnabled(COMPOSITION):
-        properties = libsbml_options(library)
-        status = document.convert(properties)
-        if status != library.LIBSBML_OPERATION_SUCCESS:
-            raise ImportFileError(f"{name}: its submodels could not be flattened.")
-
-
-def libsbml_options(library: Any) -> Any:
-    """Return the options with which composed models are flattened."""
-    properties = library.ConversionProperties()
-    properties.addOption("flatten comp", True)
-    properties.addOption("performValidation", False)
-    properties.addOption("abortIfUnflattenable", "requiredOnly")
-    return properties

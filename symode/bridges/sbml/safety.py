@@ -29,11 +29,11 @@ def read_text(source: Any) -> tuple[bytes, str]:
     """
     if not isinstance(source, str | bytes | os.PathLike):
         raise ImportFileError(f"read_sbml takes the path of a file, or its text; got {source!r}.")
-    if isinstance(source, bytes) or (isinstance(source, str) and source.lstrip()[:1] == "<"):
+    path = path_of(source)
+    if path is None:
         content = source if isinstance(source, bytes) else source.encode()
         name = "the text"
     else:
-        path = Path(source)
         name = str(path)
         try:
             size = path.stat().st_size
@@ -45,6 +45,31 @@ def read_text(source: Any) -> tuple[bytes, str]:
     if len(content) > MOST_BYTES:
         raise ImportFileError(f"{name} has {len(content) / 2**20:.0f} MB; at most 64 are read.")
     return content, name
+
+
+def path_of(source: str | bytes | os.PathLike[str]) -> Path | None:
+    """Return the path that a source is, or None where it is the content itself."""
+    if isinstance(source, bytes) or (
+        isinstance(source, str) and source.lstrip("\ufeff \t\r\n")[:1] == "<"
+    ):
+        return None
+    return Path(source)
+
+
+def decoded(content: bytes, name: str) -> str:
+    """Return the text of a file.
+
+    Raises
+    ------
+    ImportFileError
+        When it is not UTF-8.
+    """
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ImportFileError(
+            f"{name} is not UTF-8, as SBML is to be (byte {error.start}); save it in UTF-8."
+        ) from None
 
 
 def check_xml(content: bytes, name: str) -> None:
