@@ -31,7 +31,7 @@ def read_text(source: Any) -> tuple[bytes, str]:
         raise ImportFileError(f"read_sbml takes the path of a file, or its text; got {source!r}.")
     path = path_of(source)
     if path is None:
-        content = source if isinstance(source, bytes) else source.encode()
+        content = source if isinstance(source, bytes) else str(source).encode()
         name = "the text"
     else:
         name = str(path)
