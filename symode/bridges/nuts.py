@@ -13,7 +13,7 @@ from symode.problems.problem import Problem
 
 def sample(
     problem: Problem,
-    start: Any,
+    start: Any = None,
     *,
     draws: int = 1000,
     tune: int = 1000,
@@ -33,7 +33,8 @@ def sample(
     problem
         With priors.
     start
-        Parameters where all chains begin (each is moved a little), such as ``fit.theta``.
+        Parameters where all chains begin (each is moved a little), such as ``fit.theta``: there is
+        no default.
     draws, tune
         Of each chain: kept draws, and draws before them that adapt steps and metric.
     chains
@@ -87,6 +88,8 @@ def sample(
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise OptionError(f"{name} must be a whole number, 1 or more; got {number!r}.")
     density = LogDensity(problem)
+    if start is None:
+        raise OptionError("start= is missing: parameters where all chains begin, as fit.theta.")
     center = density.start(start)
     # Compiled here, once; it also tells at once when the start cannot be solved.
     value, _ = density(center)

@@ -57,6 +57,20 @@ class Named(np.ndarray[Any, np.dtype[np.float64]]):
         return (named, (np.asarray(self), self.names))
 
 
+def is_finite_number(value: Any) -> bool:
+    """Tell whether a value is one finite real number; text and truth values are none.
+
+    Examples
+    --------
+    >>> is_finite_number(2), is_finite_number("2"), is_finite_number(float("nan"))
+    (True, False, False)
+    """
+    try:
+        return not isinstance(value, str | bool) and bool(np.isfinite(float(value)))
+    except (TypeError, ValueError):
+        return False
+
+
 def named(values: Any, names: Sequence[str]) -> Named:
     """Return values as an array that knows the names of its last axis."""
     result = np.asarray(values, dtype=float).view(Named)

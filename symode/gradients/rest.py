@@ -242,16 +242,16 @@ class Resting:
     def _simulated(
         self, z0: Floats, t0: float, p: Floats, totals: Totals, own: bool, watch: bool
     ) -> Rest:
-        t, z, sums = t0, z0, totals.w.T @ z0
+        t, z, sums, size = t0, z0, totals.w.T @ z0, float(np.max(np.abs(z0), initial=0.0))
         for span in SPANS:
             z, failure = self._ahead(z, t, span, p)
             if failure is not None:
-                swings = self._restless(float(self._forward.scratch.clock[kt.T]), z, p)
+                swings = self._restless(float(self._forward.scratch.clock[kt.T]), z, p, size)
                 if swings:
                     raise SolverError(f"The model does not come to rest from this start.{swings}")
                 raise SolverError(f"On its way to rest: {failure}")
             t += span
-            found = self._root(t, z, p, totals, sums)
+            found = self._root(t, z, p, totals, sums, size=size)
             if found is None:
                 continue
             how = f"simulated to t = {t:g}, then Newton's method"
@@ -264,7 +264,7 @@ class Resting:
             if watch and not self._comes_nearer(rest, z):
                 continue
             return rest
-        raise SolverError(self._why(t, z, p, totals))
+        raise SolverError(self._why(t, z, p, totals, size))
 
     def _ahead(self, z: Floats, t: float, span: float, p: Floats) -> tuple[Floats, str | None]:
         """Return the state after a span, or where it failed and why."""
@@ -280,7 +280,8 @@ class Resting:
     def _comes_nearer(self, rest: Rest, z: Floats) -> bool:
         """Tell whether a trajectory goes on towards a steady state, in its slowest time."""
         decay = -rest.eigenvalues.real.max(initial=-np.inf)
-        scale = np.abs(rest.z) + 1e-12 * float(np.max(np.abs(rest.z), initial=1e-300))
+        everything = np.concatenate([np.abs(rest.z), np.abs(rest.z0)])
+        scale = np.abs(rest.z) + 1e-12 * float(np.max(everything, initial=1e-300))
         before = float(np.max(np.abs(z - rest.z) / scale, initial=0.0))
         if not decay > 0.0 or before < 100.0 * self.options.rtol * FAR:
             return True
@@ -289,7 +290,14 @@ class Resting:
         return failure is None and after <= max(0.7 * before, 100.0 * self.options.rtol)
 
     def _root(
-        self, t: float, start: Floats, p: Floats, totals: Totals, sums: Floats, near: bool = True
+        self,
+        t: float,
+        start: Floats,
+        p: Floats,
+        totals: Totals,
+        sums: Floats,
+        near: bool = True,
+        size: float = 0.0,
     ) -> Floats | None:
         """Return a steady state with these totals: next to a state, or anywhere."""
 
@@ -304,7 +312,7 @@ class Resting:
             return result
 
         if near:
-            return nearest_root(residual, matrix, start, FAR)
+            return nearest_root(residual, matrix, start, FAR, size)
         return damped_root(residual, matrix, start)
 
     def _rest(
@@ -338,15 +346,15 @@ class Resting:
 
     # -- why there is none -----------------------------------------------------------------------
 
-    def _why(self, t: float, z: Floats, p: Floats, totals: Totals) -> str:
+    def _why(self, t: float, z: Floats, p: Floats, totals: Totals, size: float) -> str:
         """Return why no steady state was found after all spans."""
         names, speed = self.equations.state_names, self.native.call("rhs", t, z, p)
-        size = np.abs(z) + 1e-12 * np.max(np.abs(z), initial=1e-300)
-        worst = int(np.argmax(np.abs(speed) / size))
-        if float(np.abs(speed / size).max()) * t > 1e-6:
+        each = np.abs(z) + 1e-12 * np.max(np.abs(z), initial=1e-300)
+        worst = int(np.argmax(np.abs(speed) / each))
+        if float(np.abs(speed / each).max()) * t > 1e-6:
             return (
                 f"The model does not come to rest: at t = {t:.3g} the state {names[worst]} still "
-                f"changes at {speed[worst]:.3g} per unit of time.{self._restless(t, z, p)}"
+                f"changes at {speed[worst]:.3g} per unit of time.{self._restless(t, z, p, size)}"
             )
         matrix = self._jacobian(t, z, p)
         matrix[totals.left_out] = totals.w.T
@@ -361,7 +369,7 @@ class Resting:
             "late time instead."
         )
 
-    def _restless(self, t: float, z: Floats, p: Floats) -> str:
+    def _restless(self, t: float, z: Floats, p: Floats, size: float) -> str:
         """Return what a trajectory does that goes on: it swings, or it grows; or nothing."""
         if not np.isfinite(z).all():
             return ""
@@ -377,12 +385,12 @@ class Resting:
         low, high = half.min(axis=0), half.max(axis=0)
         turns = (np.diff(np.sign(half - 0.5 * (low + high)), axis=0) != 0).sum(axis=0)
         swing = (high - low) / (np.abs(high) + np.abs(low) + 1e-300)
-        swinging = np.flatnonzero((turns >= 4) & (swing > 1e-3))
+        swinging = np.flatnonzero((turns >= 4) & (swing > 1e-3) & (high - low > 1e-6 * size))
         if swinging.size:
             i = int(swinging[np.argmax(swing[swinging])])
             swung = f"{names[i]} between {low[i]:.4g} and {high[i]:.4g}"
             return f" It oscillates: {swung}, still after t = {t:.4g}."
-        growing = np.abs(rows[-1]) > 1.5 * np.abs(rows[0]) + 1e-300
+        growing = (np.abs(rows[-1]) > 1.5 * np.abs(rows[0])) & (np.abs(rows[-1]) > size)
         if growing.any():
             i = int(np.argmax(np.where(growing, np.abs(rows[-1]), -1.0)))
             return f" It grows without bound: {names[i]} = {rows[-1][i]:.4g} after t = {t:.4g}."

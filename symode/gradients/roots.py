@@ -20,7 +20,11 @@ SHORTEST: Final = 1e-6
 
 
 def nearest_root(
-    residual: Function, jacobian: Function, start: Floats, far: float = np.inf
+    residual: Function,
+    jacobian: Function,
+    start: Floats,
+    far: float = np.inf,
+    size_of_all: float = 0.0,
 ) -> Floats | None:
     r"""Return the root that Newton's method finds without leaving the neighbourhood of a state.
 
@@ -32,13 +36,16 @@ def nearest_root(
         Shape ``(n,)``.
     far
         How far any component may move, relative to itself.
+    size_of_all
+        A size next to which 1e-12 of it is nothing: components die out.
 
     Examples
     --------
     >>> nearest_root(lambda z: z**2 - 2, lambda z: np.diag(2 * z), np.array([1.5]))
     array([1.41421356])
     """
-    scale = np.abs(start) + 1e-12 * float(np.max(np.abs(start), initial=1e-300))
+    all_of_it = max(size_of_all, float(np.max(np.abs(start), initial=1e-300)))
+    scale = np.abs(start) + 1e-12 * all_of_it
     z, best = start, np.inf
     for _ in range(25):
         step = solve_scaled(jacobian(z), -residual(z))

@@ -29,7 +29,7 @@ from symode.gradients.jumps import refuse_events
 from symode.gradients.mass import refuse_mass
 from symode.gradients.rest import Rest, Resting
 from symode.gradients.value_and_grad import Gradient
-from symode.solvers.options import check_names
+from symode.solvers.options import DEFAULT_STIFF, check_names
 from symode.symbolic.derive import derive_scalar
 from symode.symbolic.lift import lift_expressions
 
@@ -241,13 +241,17 @@ def prepare(equations: Equations, method: str, options: dict[str, Any]) -> Resti
             f"The right-hand side of {', '.join(moving)} depends on time ({equations.time}), so "
             "that the model has no steady states. Make what changes in time a parameter."
         )
-    try:
-        return Resting(equations, **options)
-    except TypeError:
+    allowed = ("solver", "rtol", "atol", "max_steps", "h_max")
+    strangers = [name for name in options if name not in allowed]
+    if strangers:
+        raise OptionError(f"steady_state() takes {', '.join(allowed)}; got {', '.join(strangers)}.")
+    resting = Resting(equations, **options)
+    if not resting.options.is_stiff:
         raise OptionError(
-            f"steady_state() takes solver, rtol, atol, max_steps and h_max; got "
-            f"{', '.join(options)}."
-        ) from None
+            f"{resting.options.tableau.name} would need ever more steps on the way to rest: take a "
+            f"solver for stiff models, such as {DEFAULT_STIFF!r}, or leave solver= out."
+        )
+    return resting
 
 
 def checked(equations: Equations, theta: Any, z0: Any, method: str) -> tuple[Floats, Floats | None]:

@@ -23,6 +23,7 @@ from symode.codegen.reference import evaluate
 from symode.equations.describe import brief
 from symode.equations.equations import Equations
 from symode.equations.inputs import as_expression
+from symode.equations.values import is_finite_number
 from symode.equations.walk import symbols_in
 from symode.errors import ModelError, OptionError
 from symode.solvers.methods import did_you_mean
@@ -74,8 +75,8 @@ class Condition:
                     f"expressions; got {given!r}."
                 )
             object.__setattr__(self, name, {str(key): value for key, value in given.items()})
-        if self.t0 is not None and not np.isfinite(float(self.t0)):
-            raise OptionError(f"t0= of a Condition must be finite; got {self.t0!r}.")
+        if self.t0 is not None and not is_finite_number(self.t0):
+            raise OptionError(f"t0= of a Condition must be a finite number; got {self.t0!r}.")
         if self.rest is not None and not (
             isinstance(self.rest, Condition) and self.rest.rest is None
         ):

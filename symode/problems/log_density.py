@@ -83,6 +83,8 @@ class LogDensity:
         point = np.asarray(y, dtype=float)
         space = self.problem.space
         x, slope, jacobian, bend = self._from_free(point)
+        if not np.isfinite(x).all():
+            return -np.inf, np.zeros(self.size)
         try:
             value, gradient = self.problem.objective(x)
         except (SolverError, GradientError):
@@ -139,6 +141,7 @@ class LogDensity:
         jacobian[both] -= np.logaddexp(0, -y[both])
         slope[both], bend[both] = np.exp(jacobian[both]), -half
         for side, ends, sign in ((self._low, space.lower, 1.0), (self._high, space.upper, -1.0)):
+            with np.errstate(over="ignore"):
             grown = np.exp(y[side])
             x[side], slope[side] = ends[side] + sign * grown, sign * grown
             jacobian[side], bend[side] = y[side], 1.0

@@ -14,8 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from symode.codegen.reference import evaluate
 from symode.equations.loss import Loss
-from symode.equations.values import vector
+from symode.equations.values import is_finite_number, vector
 from symode.errors import DataError, InitialStateError, OptionError, ParameterError
+from symode.gradients.methods import get_gradient_method
 from symode.interface.model import Model
 from symode.problems.conditions import Condition, make_layout
 from symode.problems.data import Data, Series
@@ -142,6 +143,14 @@ class Problem:
         known = ("conditions", "parameters", "local", "priors", "bounds", "scale", "fixed", "t0",
                  "hierarchical", "method", "workers")  # fmt: skip
         check_names(options, "Problem()", *known)
+        if not is_finite_number(t0):
+            raise OptionError(f"t0= must be a finite number; got {t0!r}.")
+        # Imported here: executors know problems.
+        from symode.problems.executors import check_workers
+
+        check_workers(workers, None)
+        if not (isinstance(method, str) and method.lower() == "auto"):
+            get_gradient_method(method)
         parameters, local, hierarchical = list(parameters), list(local), list(hierarchical)
         self._given = (model, data, noise), {
             "conditions": conditions, "parameters": parameters, "local": local, "priors": priors,
@@ -162,6 +171,11 @@ class Problem:
         self.measured, settings = read_conditions(data, conditions)
         self.conditions = settings
         layout = self.layout = make_layout(equations, settings, parameters, local)
+        if local and isinstance(data, Data):
+            raise OptionError(
+                f"local= gives each condition its own {', '.join(map(str, local))}, but these data "
+                "have one condition. Leave local= out, or pass data as {condition: Data}."
+            )
         found = {name: part.series(layout.equations) for name, part in self.measured.items()}
         self.columns: tuple[Column, ...] = make_columns(found, noise, layout.equations)
         self.space: ParameterSpace = make_space(

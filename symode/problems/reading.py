@@ -68,6 +68,10 @@ def read_conditions(
     OptionError
         For conditions without data, and one set of data with several conditions.
     """
+    if conditions is not None and not isinstance(conditions, Mapping):
+        raise OptionError(
+            f"conditions= must map names to symode.Condition(...); got {conditions!r}."
+        )
     given = {str(name): condition for name, condition in (conditions or {}).items()}
     if len(given) < len(conditions or {}):
         raise OptionError("Two conditions have the same name.")

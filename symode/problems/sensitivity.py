@@ -95,7 +95,7 @@ class LocalSensitivity:
 def local_sensitivity(
     model: Model,
     times: ArrayLike,
-    theta: Any,
+    theta: Any = None,
     observables: Mapping[str, Any] | Sequence[str] | None = None,
     *,
     wrt: Sequence[Any] | None = None,
@@ -168,14 +168,24 @@ def prepare_courses(
     options: Mapping[str, Any],
 ) -> tuple[Residuals, tuple[str, ...], tuple[str, ...], Floats, NDArray[np.intp]]:
     """Return compiled courses: residuals, names, parameters, values and the order of times."""
+    if not isinstance(model, Model):
+        raise OptionError(
+            f"Sensitivity analysis expects (model, times, theta): a Model first; got {model!r}."
+        )
     equations = model.equations
     if equations.initial is None:
         raise InitialStateError(
             "Sensitivity analysis needs a model with initial values: Model(..., initial={...})."
         )
-    wanted = np.atleast_1d(np.asarray(times, dtype=float))
+    try:
+        wanted = np.atleast_1d(np.asarray(times, dtype=float))
+    except (TypeError, ValueError):
+        wanted = np.empty(0)
     if wanted.ndim != 1 or not np.isfinite(wanted).all() or not wanted.size:
-        raise OptionError("times must be a sequence of finite numbers.")
+        raise OptionError(
+            f"times must be a sequence of finite numbers; got {times!r}. The order is (model, "
+            "times, theta, observables)."
+        )
     if (wanted < t0).any() or not (wanted > t0).any():
         raise OptionError(f"times must not lie before t0 = {t0:g}, and one must lie after it.")
     names, expressions = _named_expressions(model, observables)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from symode.equations.values import Named, named
-from symode.errors import OptionError
+from symode.errors import OptionError, SolverError
 from symode.problems.transforms import TRANSFORMS, Logit, Transform
 
 Floats = NDArray[np.float64]
@@ -79,13 +79,23 @@ class ParameterSpace:
         OptionError
             Unless it has one number for each estimated parameter.
         """
-        point = np.asarray(x, dtype=float)
+        try:
+            point = np.asarray(x, dtype=float)
+        except (TypeError, ValueError):
+            raise OptionError(
+                f"A point is an array of numbers, one for each of {', '.join(self.labels)}; got "
+                f"{x!r}. Make one of parameter values with problem.space.point(theta)."
+            ) from None
         if point.shape != (self.size,):
             raise OptionError(
                 f"A point has one number for each of the {self.size} estimated parameters "
                 f"({', '.join(self.labels)}); got shape {point.shape}. Make one of parameter "
                 "values with problem.space.point(theta)."
             )
+        if not np.isfinite(point).all():
+            bad = [self.labels[i] for i in np.flatnonzero(~np.isfinite(point))]
+            # What failed solves raise, so that searches step back.
+            raise SolverError(f"A point must be finite; {', '.join(bad)} is not.")
         return point
 
     def theta(self, x: Floats) -> Named:

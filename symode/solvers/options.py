@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from symode.errors import OptionError
-from symode.solvers.methods import METHODS, Tableau, did_you_mean, get_method
+from symode.solvers.methods import METHODS, Tableau, did_you_mean, get_method, like
 from symode.solvers.tableau import RosenbrockTableau
 
 #: The explicit method of ``solver="auto"``: the cheaper of the two at equal gradient error (see
@@ -157,9 +157,10 @@ def make_options(
         )
     if solver.lower().startswith("scipy:"):
         raise OptionError(
-            f"{solver!r}: SciPy's solvers serve Model.gradient(); to solve with one, pass "
-            "model.as_scipy(theta).fun and .jac to scipy.integrate.solve_ivp. Here choose one of "
-            f"auto, {', '.join(METHODS)}; {DEFAULT_STIFF} is the one for stiff models."
+            f"SciPy's solvers, such as {solver!r}, serve Model.gradient() alone. Here choose one "
+            f"of auto, {', '.join(METHODS)}{like(solver)}; {DEFAULT_STIFF} is the one for stiff "
+            "models. To solve with SciPy all the same, pass model.as_scipy(theta).fun and .jac to "
+            "scipy.integrate.solve_ivp."
         )
     if not (isinstance(rtol, int | float) and 1e-14 <= rtol <= 0.1):
         raise OptionError(f"rtol must lie between 1e-14 and 0.1; got {rtol!r}.")

@@ -161,6 +161,13 @@ def test_slow_and_stiff_systems_come_to_rest() -> None:
     np.testing.assert_allclose(steady.residual, 0, atol=1e-12)
 
 
+def test_a_model_in_which_everything_dies_out_rests_at_zero() -> None:
+    model = symode.Model.from_text("x' = -k*x; y' = x - 2*k*y; x(0) = 3; y(0) = 0")
+    steady = model.steady_state([0.7])
+    np.testing.assert_allclose(steady.z, 0, atol=1e-20)
+    assert steady.stable is True and np.all(np.isfinite(steady.dz_dtheta))
+
+
 def test_observables_pickles_and_losses_as_loss() -> None:
     x, y, k = sp.symbols("x y k")
     model = symode.Model(
@@ -203,6 +210,8 @@ def test_what_has_no_steady_state_is_refused_in_the_users_symbols() -> None:
         model.steady_state([1], z0=[1], method="simulation")
     with pytest.raises(OptionError, match="rtoll"):
         model.steady_state([1], z0=[1], rtoll=1)
+    with pytest.raises(OptionError, match="tsit5 would need"):
+        model.steady_state([1], z0=[1], solver="tsit5")
     with pytest.raises(UnsupportedCombinationError, match="events"):
         event = symode.Event(x > 2, {x: 0})
         symode.Model({x: k - x}, [k], events=[event]).steady_state([1], z0=[1])

@@ -42,6 +42,29 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
+#: What other packages call their methods, and what does their work here.
+ELSEWHERE = {
+    "rodas5p": ("bdf", "lsoda", "cvode", "cvodes", "vode", "ode15s", "ode23s", "radau", "rodas5",
+                "qndf", "fbdf", "kvaerno5", "trbdf2", "stiff"),
+    "tsit5": ("rk45", "ode45", "rk4", "dopri", "explicit"),
+    "bosh3": ("rk23", "ode23"),
+    "dop853": ("dop", "ode113", "ode78", "ode89", "adams"),
+}  # fmt: skip
+
+
+def like(name: str) -> str:
+    """Return a remark on the method that does the work of another package's, or nothing.
+
+    Examples
+    --------
+    >>> like("scipy:BDF")
+    ' (its like here is rodas5p)'
+    """
+    key = name.lower().removeprefix("scipy:")
+    found = next((mine for mine, theirs in ELSEWHERE.items() if key in theirs), None)
+    return did_you_mean(key, METHODS) if found is None else f" (its like here is {found})"
+
+
 def get_method(name: str) -> Tableau:
     """Return the tableau called `name`, upper or lower case. The same object each time.
 
@@ -58,7 +81,7 @@ def get_method(name: str) -> Tableau:
     key = str(name).lower()
     if key not in METHODS:
         raise OptionError(
-            f"There is no method called {name!r}{did_you_mean(key, METHODS)}. Choose one of "
+            f"There is no method called {name!r}{like(key)}. Choose one of "
             f"{', '.join(METHODS)}; rodas5p is the one for stiff models."
         )
     tableau: Tableau = import_module(f"{__name__}.{key}").load()
