@@ -142,7 +142,7 @@ class LogDensity:
         slope[both], bend[both] = np.exp(jacobian[both]), -half
         for side, ends, sign in ((self._low, space.lower, 1.0), (self._high, space.upper, -1.0)):
             with np.errstate(over="ignore"):
-            grown = np.exp(y[side])
+                grown = np.exp(y[side])
             x[side], slope[side] = ends[side] + sign * grown, sign * grown
             jacobian[side], bend[side] = y[side], 1.0
         return x, slope, jacobian, bend
