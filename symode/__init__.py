@@ -17,6 +17,7 @@ _HOME = {
     "Event": "symode.equations.event",
     "Loss": "symode.equations.loss",
     "LeastSquares": "symode.equations.loss",
+    "Composite": "symode.equations.composite",
     "ObservationGroup": "symode.equations.loss",
     "VectorLoss": "symode.equations.vector_loss",
     "Solution": "symode.solvers.solution",
@@ -85,6 +86,7 @@ __all__ = [
     "Bootstrap",
     "CheckpointedAdjoint",
     "ComplexStep",
+    "Composite",
     "Condition",
     "Data",
     "DataError",
@@ -151,6 +153,7 @@ if TYPE_CHECKING:
     from symode.bridges.sbml import SbmlModel, read_sbml
     from symode.equations.equations import Equations
     from symode.equations.event import Event
+    from symode.equations.composite import Composite
     from symode.equations.loss import LeastSquares, Loss, ObservationGroup
     from symode.equations.vector_loss import VectorLoss
     from symode.errors import (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import chain
 from typing import Any, Protocol, cast
 
@@ -95,19 +96,44 @@ class Loss:
     Loss(terminal=a**2 + (x - 1)**2, observations at 1 time)
     """
 
+    #: The function of its parts that a `Composite` is; None for a sum.
+    outer: sp.Expr | None = None
+    #: What stands for its parts in that function.
+    symbols: tuple[sp.Symbol, ...] = ()
+
     def __init__(
         self,
         terminal: Any = None,
         running: Any = None,
         observations: Mapping[float, Any] | Iterable[Any] | None = None,
     ) -> None:
-        self.terminal = None if terminal is None else _expression(terminal, "terminal")
-        self.running = None if running is None else _expression(running, "running")
+        self.terminal = None if terminal is None else expression_of(terminal, "terminal")
+        self.running = None if running is None else expression_of(running, "running")
         self.groups, self.places = _group(observations)
         if self.terminal is None and self.running is None and not self.groups:
             raise LossError(
                 "A loss needs terminal=, running= or observations=; all three are missing."
             )
+
+    @property
+    def terminals(self) -> tuple[tuple[int, sp.Expr], ...]:
+        """The terminal losses, each with the part it belongs to: one of a sum, see `Composite`."""
+        return () if self.terminal is None else ((0, self.terminal),)
+
+    @property
+    def runnings(self) -> tuple[tuple[int, sp.Expr], ...]:
+        """The running costs, each with the part it belongs to."""
+        return () if self.running is None else ((0, self.running),)
+
+    @cached_property
+    def n_parts(self) -> int:
+        """How many losses it is a function of: one, itself."""
+        return 1
+
+    @cached_property
+    def row(self) -> NDArray[np.int64]:
+        """The part each observation belongs to, group by group."""
+        return np.zeros(self.times.size, dtype=np.int64)
 
     @property
     def times(self) -> Floats:
@@ -147,7 +173,7 @@ class Loss:
         for where, expression, data in parts:
             if expression is None:
                 continue
-            strangers = sorted(_symbols(expression) - known - data, key=str)
+            strangers = sorted(symbols_of(expression) - known - data, key=str)
             if strangers:
                 raise LossError(
                     f"The {where} loss {expression} holds {', '.join(map(str, strangers))}, which "
@@ -293,7 +319,7 @@ def resolve_observables(
                     f"There is no state or observable {entry!r}. Known: {', '.join(named)}."
                 )
             entry = named[entry]
-        result.append(_expression(entry, "observable"))
+        result.append(expression_of(entry, "observable"))
     return tuple(result)
 
 
@@ -311,7 +337,7 @@ def _group(
     count = 0
     for entry in entries:
         if isinstance(entry, ObservationGroup):
-            _expression(entry.expression, "observation")
+            expression_of(entry.expression, "observation")
             groups.append(entry)
             grouped.extend(range(count, count + entry.times.size))
             count += entry.times.size
@@ -323,7 +349,7 @@ def _group(
             raise LossError(
                 f"An observation must be a pair (time, expression), not {entry!r}."
             ) from None
-        expression = _expression(expression, "observation")
+        expression = expression_of(expression, "observation")
         by_expression.setdefault(expression, []).append(time)
         places.setdefault(expression, []).append(count)
         count += 1
@@ -331,11 +357,12 @@ def _group(
     return tuple(groups), np.array([*grouped, *chain(*places.values())], dtype=np.int64)
 
 
-def _symbols(expression: sp.Basic) -> set[sp.Symbol]:
+def symbols_of(expression: sp.Basic) -> set[sp.Symbol]:
+    """Return the symbols of an expression however deep."""
     return {node for node in distinct_nodes([expression]) if node.is_Symbol}
 
 
-def _expression(value: Any, where: str) -> sp.Expr:
+def expression_of(value: Any, where: str) -> sp.Expr:
     """Return a real-valued expression; text is refused, since reading it would mean running it."""
     if isinstance(value, str):
         raise LossError(

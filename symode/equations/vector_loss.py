@@ -22,6 +22,16 @@ from symode.equations.loss import (
 from symode.errors import LossError
 
 
+@dataclass(frozen=True)
+class Outer:
+    """A loss as a function of rows: the first of them, their symbols, and the function."""
+
+    name: str
+    first: int
+    symbols: tuple[sp.Symbol, ...]
+    expression: sp.Expr
+
+
 @dataclass(frozen=True, eq=False)
 class Rows:
     """Losses resolved for a model: all observations in one loss, and whose they are.
@@ -36,6 +46,9 @@ class Rows:
         The row of each observation, group by group as in ``loss``. Shape ``(K,)``.
     terminal, running
         Row and expression of each terminal and running cost.
+    outers
+        Where some of the losses asked for are composites: all of them, as functions of the rows,
+        which are then their parts. None where the rows are the losses.
     """
 
     names: tuple[str, ...]
@@ -43,6 +56,12 @@ class Rows:
     row: NDArray[np.int64]
     terminal: tuple[tuple[int, sp.Expr], ...]
     running: tuple[tuple[int, sp.Expr], ...]
+    outers: tuple[Outer, ...] | None = None
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """Names of the losses that were asked for."""
+        return self.names if self.outers is None else tuple(o.name for o in self.outers)
 
     def loss_of(self, i: int) -> Loss:
         """Return the loss of one row by itself."""
@@ -130,21 +149,34 @@ class VectorLoss:
             When a loss does not fit the model.
         """
         resolved = [resolve_loss(loss, equations) for loss in self._losses]
-        groups = [group for loss in resolved for group in loss.groups]
-        row = [np.full(loss.times.size, r) for r, loss in enumerate(resolved)]
-        terminal = [(r, e.terminal) for r, e in enumerate(resolved) if e.terminal is not None]
-        running = [(r, e.running) for r, e in enumerate(resolved) if e.running is not None]
+        groups: list[ObservationGroup] = []
+        names, outers, row, places = [], [], [], []
+        terminal: list[tuple[int, sp.Expr]] = []
+        running: list[tuple[int, sp.Expr]] = []
+        for name, loss in zip(self.names, resolved, strict=True):
+            first = len(names)
+            symbols = loss.symbols or (sp.Dummy(name),)
+            outers.append(Outer(name, first, symbols, loss.outer or symbols[0]))
+            names += [name] if loss.outer is None else [f"{name}: {s}" for s in symbols]
+            row.append(loss.row + first)
+            places.append(loss.places + sum(g.times.size for g in groups))
+            groups += loss.groups
+            terminal += [(r + first, e) for r, e in loss.terminals]
+            running += [(r + first, e) for r, e in loss.runnings]
         whole = Loss(
             terminal=sp.Add(*(e for _, e in terminal)) if terminal else None,
             running=sp.Add(*(e for _, e in running)) if running else None,
             observations=groups or None,
         )
+        whole.places = np.concatenate(places).astype(np.int64)
+        mixed = any(loss.outer is not None for loss in resolved)
         return Rows(
-            self.names,
+            tuple(names),
             whole,
             np.concatenate(row).astype(np.int64),
             tuple(terminal),
             tuple(running),
+            tuple(outers) if mixed else None,
         )
 
     def __repr__(self) -> str:

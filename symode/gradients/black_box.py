@@ -258,7 +258,6 @@ def _contract(task: Task, states: Floats, table: kt.LossTable, gradient: kt.Grad
     total += np.einsum("kqn,kn->q", tangents[after], table.seeds[after])
     gradient.theta[:] += total[: task.m]
     gradient.lam[: task.equations.n_states] = total[task.m :]
-    gradient.lam[task.equations.n_states :] = 1.0
 
 
 def _backward(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import cast
@@ -11,14 +12,19 @@ import sympy as sp
 from numpy.typing import NDArray
 
 from symode.equations.equations import Equations
-from symode.equations.loss import ObservationGroup
+from symode.equations.loss import Loss, ObservationGroup
 from symode.gradients.jumps import refuse_events
 from symode.gradients.mass import refuse_mass
 from symode.gradients.task import Asked, Task
-from symode.symbolic.derive import Field
-from symode.symbolic.doubled import double_field, double_initial, double_scalar
+from symode.symbolic.derive import Field, derive_joint, derive_scalar
+from symode.symbolic.doubled import (
+    double_field,
+    double_initial,
+    double_joint,
+    double_scalar,
+)
 from symode.symbolic.graph import Graph
-from symode.symbolic.lift import lift_expressions, lift_field
+from symode.symbolic.lift import lift_expressions, lift_field, lift_joint
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,9 +54,10 @@ class DirectionalTask(Task):
         refuse_events(base.equations, "A second derivative", "First derivatives do.")
         atol = np.concatenate([base.options.atol, base.options.atol])
         asked = Asked(base.asked.theta, base.asked.z0, False)
+        loss = base.loss if base.loss.outer is None else doubled_loss(base.loss)
         return cls(
             doubled_equations(base.equations, base.asked.theta),
-            base.loss, base.t0, base.t1, replace(base.options, atol=atol), base.from_initial,
+            loss, base.t0, base.t1, replace(base.options, atol=atol), base.from_initial,
             base.backend, asked, base=base, frozen=frozen,
         )  # fmt: skip
 
@@ -62,7 +69,8 @@ class DirectionalTask(Task):
     @cached_property
     def field(self) -> Field:
         """The doubled field, its quadratures last."""
-        simple = lift_field(self.base.equations, self.loss.running, self.asked.theta)
+        runnings = [c for _, c in self.base.loss.runnings]
+        simple = lift_field(self.base.equations, runnings, self.asked.theta)
         return double_field(simple, self.n_model)
 
     @property
@@ -76,8 +84,8 @@ class DirectionalTask(Task):
         if not self.frozen:
             return np.empty(0, dtype=np.int64)
         n = self.n_model
-        last = [] if self.loss.running is None else [2 * n + 1]
-        return np.array([*range(n, 2 * n), *last], dtype=np.int64)
+        q = len(self.base.loss.runnings)
+        return np.array([*range(n, 2 * n), *range(2 * n + q, 2 * n + 2 * q)], dtype=np.int64)
 
     def initial_graphs(self) -> tuple[Graph, Graph]:
         """Return z0 with its tangent, and the pullback of both."""
@@ -88,13 +96,22 @@ class DirectionalTask(Task):
 
     def terminal_graph(self) -> Graph | None:
         """Return the directional derivative of the terminal loss, running cost joined."""
-        loss = self.loss
+        loss, base, n = self.base.loss, self.base.equations, self.n_model
+        if loss.outer is not None:
+            graph = double_joint(
+                lift_joint(base, loss, quadrature=2 * n), n, len(loss.runnings), loss.n_parts,
+                base.n_parameters, self.asked.theta,
+            )  # fmt: skip
+            return derive_joint(graph, self.n, self.asked.theta, 2 * loss.n_parts)
         if loss.terminal is None and loss.running is None:
             return None
         return self._scalar(loss.terminal or sp.S.Zero, (), loss.running is not None)
 
     def observation_graph(self, group: ObservationGroup) -> Graph:
-        """Return the directional derivative of one observation."""
+        """Return the directional derivative of one observation; of a joint loss also its value."""
+        if self.loss.outer is not None and not isinstance(group, Moved):
+            graph = lift_expressions(self.base.equations, [group.expression], group.data_symbols)
+            return derive_scalar(graph, self.n, self.asked.theta)
         return self._scalar(group.expression, group.data_symbols, False)
 
     def _scalar(self, expression: sp.Expr, data: tuple[sp.Symbol, ...], quadrature: bool) -> Graph:
@@ -103,6 +120,34 @@ class DirectionalTask(Task):
         return double_scalar(
             graph, self.n_model, self.n, base.n_parameters, self.asked.theta, quadrature
         )
+
+
+class Moved(ObservationGroup):
+    """Observations whose directional derivative is meant, in a doubled joint loss."""
+
+
+def doubled_loss(loss: Loss) -> Loss:
+    """Return a joint loss with each observation twice: its value, then its derivative.
+
+    The parts' directional derivatives are parts of their own, behind the parts themselves.
+
+    Examples
+    --------
+    >>> from symode.equations.composite import Composite
+    >>> x, a, v = sp.symbols("x a v")
+    >>> decay = Equations((x,), (-a * x,), (a,), sp.Symbol("t"))
+    >>> doubled_loss(Composite(v**2, {v: (1.0, x)}).resolve(decay)).row.tolist()
+    [0, 1]
+    """
+    result, count = copy(loss), loss.times.size
+    moved = tuple(
+        Moved(g.expression, g.times, g.data_symbols, g.data) for g in loss.groups
+    )
+    result.groups = (*loss.groups, *moved)
+    result.places = np.concatenate([loss.places, loss.places + count])
+    result.__dict__["row"] = np.concatenate([loss.row, loss.row + loss.n_parts])
+    result.__dict__["n_parts"] = 2 * loss.n_parts
+    return result
 
 
 def doubled_equations(equations: Equations, asked: tuple[int, ...]) -> Equations:

@@ -43,8 +43,7 @@ def close_directions(
     states = task.equations.n_states
     at_start = table.seeds[: table.n_start].sum(axis=0)
     gradient.lam[:states] = dz0 - at_start[:states]
-    # The adjoint of the running cost's integral is 1 at all times.
-    gradient.lam[states:] = 1.0
+    # The adjoint of a running cost's integral is what it was at t1, at all times.
     gradient.theta[:] = dtheta
     close_gradient(system, table, task.t0, y0, scratch, gradient, from_initial)
     gradient.theta[:] = dtheta
@@ -105,13 +104,16 @@ class ComplexLoss:
     def value(self, end: Complexes, observed: list[Complexes], p: Complexes) -> Complexes:
         """Return J of the states at t1 and at the observations, in the order of the solve."""
         task = self.task
-        total = np.zeros(self.columns, dtype=complex)
-        if "terminal" in self.model.programs:
-            total = total + self.model.call("terminal", task.t1, end, p)[0]
         table = task.loss_table()
+        parts = np.zeros((task.loss.n_parts, self.columns), dtype=complex)
         for i, z in enumerate(observed):
             name = f"observe{table.group[i]}"
-            total = total + self.model.call(name, task.times[i], z, p, table.data[i])[0]
+            parts[table.row[i]] += self.model.call(name, task.times[i], z, p, table.data[i])[0]
+        total = parts[0]
+        if task.loss.outer is not None:
+            total = self.model.call("terminal", task.t1, end, p, parts)[0]
+        elif "terminal" in self.model.programs:
+            total = total + self.model.call("terminal", task.t1, end, p)[0]
         return np.broadcast_to(total, (self.columns,))
 
     def derivatives(self, value: Complexes, step: Floats) -> tuple[Floats, Floats]:

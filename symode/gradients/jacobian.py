@@ -138,7 +138,7 @@ def jacobian(
         )
     task = make_rows_task(equations, losses, span, layout, from_initial=z0 is None, **options)
     compute, reason = prepare_rows(task, method)
-    return as_jacobian(layout, task.rows.names, compute(theta, z0), {"reason": reason})
+    return as_jacobian(layout, task.rows.losses, compute(theta, z0), {"reason": reason})
 
 
 def as_jacobian(

@@ -71,7 +71,7 @@ def add_ends(
     n, t1 = task.n, task.t1
     at_end = np.zeros(n)
     if "terminal" in compiled.address:
-        at_end += compiled.call("terminal", t1, z1, p)[1 : 1 + n]
+        at_end += compiled.call("terminal", t1, z1, p, table.parts)[1 : 1 + n]
     for k in range(table.n_start, observations.t.size):
         t, seed = float(observations.t[k]), table.seeds[k]
         if t == t1:

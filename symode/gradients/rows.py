@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symode.codegen.compiled import NativeModel
-from symode.equations.vector_loss import Rows
+from symode.codegen.reference import evaluate
+from symode.equations.vector_loss import Outer, Rows
 from symode.errors import GradientError
 from symode.gradients.choose import choose_rows
 from symode.gradients.methods import (
@@ -28,7 +29,7 @@ from symode.kernels import types as kt
 from symode.solvers import native
 from symode.solvers.forward import Forward
 from symode.status import SUCCESS
-from symode.symbolic.derive import Field, derive_dense, derive_scalar
+from symode.symbolic.derive import Field, derive_dense, derive_joint, derive_scalar
 from symode.symbolic.graph import Builder, Graph
 from symode.symbolic.lift import lift_expressions
 
@@ -318,6 +319,39 @@ class SeparateRows:
         )
 
 
+class MixedRows:
+    """Functions of the rows, by the chain rule: where some of the losses are composites."""
+
+    def __init__(self, task: RowsTask, rows: RowsMethod) -> None:
+        assert task.rows.outers is not None
+        self.task, self.rows = task, rows
+        self.outers = [(outer, self._graph(outer)) for outer in task.rows.outers]
+
+    def _graph(self, outer: Outer) -> Graph:
+        graph = lift_expressions(self.task.equations, [outer.expression], outer.symbols)
+        return derive_joint(graph, 0, self.task.asked.theta, len(outer.symbols))
+
+    def __call__(self, theta: Floats, z0: Floats | None) -> RawJacobian:
+        """Return the Jacobian, see `RowsMethod`."""
+        parts, m, count = self.rows(theta, z0), self.task.m, len(self.outers)
+        mix = np.zeros((count, parts.values.size))
+        values, explicit = np.empty(count), np.empty((count, m))
+        for i, (outer, graph) in enumerate(self.outers):
+            mine = slice(outer.first, outer.first + len(outer.symbols))
+            with np.errstate(all="ignore"):
+                found = np.array(evaluate(graph, 0.0, [], theta, parts.values[mine]), dtype=float)
+            if not np.isfinite(found).all():
+                raise GradientError(
+                    f"The loss {outer.name!r} or its derivative is not finite where its parts are "
+                    f"{', '.join(f'{v:.6g}' for v in parts.values[mine])}."
+                )
+            values[i], explicit[i], mix[i, mine] = found[0], found[1 : 1 + m], found[2 + m :]
+        return RawJacobian(
+            values, explicit + mix @ parts.theta, mix @ parts.z0, mix @ parts.t0, mix @ parts.t1,
+            parts.stats,
+        )  # fmt: skip
+
+
 class RowsMethod(Protocol):
     """All rows of one task; called often, by one thread at a time."""
 
@@ -341,12 +375,16 @@ def prepare_rows(task: RowsTask, method: str | GradientMethod) -> tuple[RowsMeth
     reason = "chosen by the caller"
     if isinstance(method, str) and method.lower() == "auto":
         method, reason = choose_rows(task, len(task.rows.names))
+    rows = _rows_by(task, get_gradient_method(method))
+    return (rows if task.rows.outers is None else MixedRows(task, rows)), reason
+
+
+def _rows_by(task: RowsTask, method: GradientMethod) -> RowsMethod:
     if task.equations.mass is not None:
         # Its ends need equations of their own, which each row's gradient solves.
-        return SeparateRows(task, get_gradient_method(method)), reason
-    chosen = get_gradient_method(method)
-    if isinstance(chosen, ForwardSensitivity):
-        return ForwardRows(task), reason
-    if isinstance(chosen, DiscreteAdjoint):
-        return AdjointRows(task), reason
-    return SeparateRows(task, chosen), reason
+        return SeparateRows(task, method)
+    if isinstance(method, ForwardSensitivity):
+        return ForwardRows(task)
+    if isinstance(method, DiscreteAdjoint):
+        return AdjointRows(task)
+    return SeparateRows(task, method)

@@ -50,7 +50,7 @@ def closed_span(loss: Loss, span: tuple[float, float | None]) -> tuple[float, fl
     """
     t0, t1 = span
     if t1 is None:
-        if not loss.times.size or loss.terminal is not None or loss.running is not None:
+        if not loss.times.size or loss.terminals or loss.runnings:
             raise LossError(
                 "t1 is needed: only a loss of observations alone ends by itself, at the last one."
             )

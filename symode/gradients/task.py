@@ -21,9 +21,21 @@ from symode.solvers.jumps import BACKWARDS, EventFunctions
 from symode.solvers.mass import MassMatrix
 from symode.solvers.options import SolverOptions
 from symode.symbolic.block_tangent import BLOCK_KERNELS
-from symode.symbolic.derive import FIELD_KERNELS, Field, augmented, linear_kernels
+from symode.symbolic.derive import (
+    FIELD_KERNELS,
+    Field,
+    augmented,
+    derive_joint,
+    linear_kernels,
+)
 from symode.symbolic.graph import Graph
-from symode.symbolic.lift import lift_field, lift_initial, lift_observation, lift_terminal
+from symode.symbolic.lift import (
+    lift_field,
+    lift_initial,
+    lift_joint,
+    lift_observation,
+    lift_terminal,
+)
 
 Floats = NDArray[np.float64]
 Kernels = dict[str, tuple[str, Graph]]
@@ -115,8 +127,8 @@ class Task:
 
     @cached_property
     def field(self) -> Field:
-        """The right-hand side, with the running cost as last state where there is one."""
-        return lift_field(self.equations, self.loss.running, self.asked.theta)
+        """The right-hand side, with the running costs as last states where there are some."""
+        return lift_field(self.equations, [c for _, c in self.loss.runnings], self.asked.theta)
 
     @cached_property
     def mass(self) -> MassMatrix | None:
@@ -212,7 +224,9 @@ class Task:
             chosen["initial_vjp"] = ("product", pullback)
         terminal = self.terminal_graph()
         if terminal is not None:
-            chosen["terminal"] = ("field", terminal)
+            # That of a joint loss takes the observations' sums too.
+            kind = "field" if self.loss.outer is None else "product"
+            chosen["terminal"] = (kind, terminal)
         for g, group in enumerate(self.loss.groups):
             chosen[f"observe{g}"] = ("product", self.observation_graph(group))
         return chosen
@@ -222,7 +236,10 @@ class Task:
         return lift_initial(self.equations, self.n, self.asked.theta)
 
     def terminal_graph(self) -> Graph | None:
-        """Return the terminal loss with its derivatives, see `lift_terminal`."""
+        """Return the terminal, or joint, loss with its derivatives, see `lift_terminal`."""
+        if self.loss.outer is not None:
+            graph = lift_joint(self.equations, self.loss, self.equations.n_states)
+            return derive_joint(graph, self.n, self.asked.theta, self.loss.n_parts)
         return lift_terminal(self.equations, self.loss, self.n, self.asked.theta)
 
     def observation_graph(self, group: ObservationGroup) -> Graph:
@@ -284,6 +301,7 @@ class Task:
         groups = self.loss.groups
         k, width = self.times.size, max((len(g.data_symbols) for g in groups), default=0)
         data, group = np.zeros((k, max(width, 1))), np.zeros(k, dtype=np.int64)
+        parts = 0 if self.loss.outer is None else self.loss.n_parts
         at = 0
         for g, entry in enumerate(groups):
             stop = at + entry.times.size
@@ -296,6 +314,9 @@ class Task:
             data=np.ascontiguousarray(data[self.order]),
             seeds=np.zeros((k, self.n)),
             times=np.zeros(k),
+            row=self.loss.row[self.order],
+            parts=np.zeros(parts),
+            joint=np.zeros(2 + self.n + self.m + parts),
         )
 
     def gradient_arrays(self) -> kt.Gradient:

@@ -137,7 +137,9 @@ def _entry(address: int) -> int:
     )  # fmt: skip
     store = Store(_bool(w), _floats(w), _floats(w), _matrix(w), _cube(w))
     observations = Observations(_floats(w), _matrix(w), _ints(w), _floats(w))
-    loss = LossTable(_int(w), _ints(w), _matrix(w), _matrix(w), _floats(w))
+    loss = LossTable(
+        _int(w), _ints(w), _matrix(w), _matrix(w), _floats(w), _ints(w), _floats(w), _floats(w),
+    )  # fmt: skip
     scratch = Scratch(
         _floats(w), _ints(w), _floats(w), _floats(w), _floats(w), _matrix(w), _floats(w),
         _floats(w), _floats(w), _floats(w), _floats(w), _floats(w), _floats(w), _floats(w),

@@ -26,6 +26,45 @@ from symode.kernels.types import (
 
 
 @inline
+def _evaluate_joint(
+    system: System, observations: Observations, loss: LossTable, scratch: Scratch
+) -> None:
+    """Sum the observations of each part, then set J of the parts and its derivatives."""
+    for j in range(loss.parts.size):
+        loss.parts[j] = 0.0
+    for k in range(observations.t.size):
+        call_product(
+            system.address[OBSERVE + loss.group[k]],
+            observations.t[k],
+            observations.y,
+            k * observations.y.shape[1],
+            system.p,
+            0,
+            loss.data,
+            k * loss.data.shape[1],
+            scratch.work,
+            0,
+            scratch.out,
+            0,
+        )
+        loss.parts[loss.row[k]] += scratch.out[0]
+    call_product(
+        system.address[TERMINAL],
+        scratch.clock[T],
+        scratch.y,
+        0,
+        system.p,
+        0,
+        loss.parts,
+        0,
+        scratch.work,
+        0,
+        loss.joint,
+        0,
+    )
+
+
+@inline
 def evaluate_loss(
     system: System,
     observations: Observations,
@@ -36,7 +75,9 @@ def evaluate_loss(
     r"""Set J, the jumps :math:`\partial\ell_i/\partial z`, and the direct parts of the gradient.
 
     Every loss kernel writes (l, ∂l/∂z, ∂l/∂theta, ∂l/∂t). The state is at t1; lam becomes
-    :math:`\partial\Phi/\partial z`. Jumps of observations at t1 stay in ``loss.seeds``. With a mass
+    :math:`\partial\Phi/\partial z`. Of a joint loss J = g(v, z(t1), t1, theta), v the parts' sums of
+    observations, g takes the place of the terminal loss, and each observation counts times its
+    part's ∂g/∂v, known before any backward pass. Jumps of observations at t1 stay in ``loss.seeds``. With a mass
     matrix dz/dt is not f: the terms with it are added by `symode.gradients.mass`.
     """
     n, m, out = system.n, system.m, scratch.out
@@ -48,8 +89,13 @@ def evaluate_loss(
     scalars[DT1] = 0.0
     lam[:] = 0.0
     theta[:] = 0.0
-    if system.address[TERMINAL] != 0:
+    joint = loss.parts.size > 0
+    if joint:
+        _evaluate_joint(system, observations, loss, scratch)
+        out = loss.joint
+    elif system.address[TERMINAL] != 0:
         call_field(system.address[TERMINAL], t1, scratch.y, 0, system.p, 0, scratch.work, 0, out, 0)
+    if joint or system.address[TERMINAL] != 0:
         scalars[VALUE] = out[0]
         scalars[SIZE] = abs(out[0])
         for i in range(n):
@@ -57,6 +103,7 @@ def evaluate_loss(
         for i in range(m):
             theta[i] = out[1 + n + i]
         scalars[DT1] = out[1 + n + m]
+    out = scratch.out
     # f at t1, for the terms of dJ/dt1 and dJ/dt_i; stage rows are free between passes.
     f = scratch.stage
     for k in range(observations.t.size):
@@ -75,7 +122,13 @@ def evaluate_loss(
             out,
             0,
         )
-        scalars[VALUE] += out[0]
+        if joint:
+            # The chain rule: what is left is the sum of the parts, each times dJ/d(part).
+            share = loss.joint[2 + n + m + loss.row[k]]
+            for i in range(2 + n + m):
+                out[i] *= share
+        else:
+            scalars[VALUE] += out[0]
         scalars[SIZE] += abs(out[0])
         for i in range(m):
             theta[i] += out[1 + n + i]

@@ -327,6 +327,9 @@ class LossTable(NamedTuple):
     data: Floats  # (K, r) measured values packed for the expression
     seeds: Floats  # (K, n) dl/dz at each observation
     times: Floats  # (K,) dJ/dt_i
+    row: Ints  # (K,) which part of a joint loss
+    parts: Floats  # (r,) sums of the observations of each part; empty where J itself is a sum
+    joint: Floats  # (2 + n + m + r,) J of the parts, its derivatives, and those in the parts
 
 
 class Gradient(NamedTuple):

@@ -335,6 +335,25 @@ def derive_scalar(graph: Graph, n_states: int, parameters: int | Sequence[int]) 
     return b.freeze([y, *adjoint_sweep(b, [y], [b.const(1)], wrt)])
 
 
+def derive_joint(
+    graph: Graph, n_states: int, parameters: int | Sequence[int], n_parts: int
+) -> Graph:
+    r"""Return (g, ∂g/∂z, ∂g/∂theta, ∂g/∂t, ∂g/∂v) of a joint loss, see `symode.symbolic.lift`.
+
+    Examples
+    --------
+    >>> b = Builder()
+    >>> ratio = b.freeze([b.div(b.input("v", 0), b.input("z", 0))])
+    >>> derive_joint(ratio, n_states=1, parameters=0, n_parts=1)
+    Graph(4 operations, 4 outputs)
+    """
+    b = Builder(graph)
+    (y,) = graph.outputs
+    wrt = [*inputs(b, "z", n_states), *chosen(b, parameters), b.input("t", 0)]
+    wrt += inputs(b, "v", n_parts)
+    return b.freeze([y, *adjoint_sweep(b, [y], [b.const(1)], wrt)])
+
+
 def derive_dense(graph: Graph, n_states: int, parameters: int | Sequence[int]) -> Graph:
     r"""Return (y, ∂y/∂z, ∂y/∂theta, ∂y/∂t) of k outputs: k rows of 2 + n + m values.
 

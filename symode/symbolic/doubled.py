@@ -86,6 +86,30 @@ def double_scalar(
     return derive_scalar(b.freeze([slope]), n_states, asked)
 
 
+def double_joint(
+    graph: Graph, n: int, n_costs: int, n_parts: int, n_parameters: int, asked: Sequence[int]
+) -> Graph:
+    r"""Return the directional derivative of a joint loss g(z, integrals, theta, v).
+
+    .. math:: g' = \partial_z g\,s + \partial_\theta g\,u + \partial_v g\,v'
+
+    Its states are z, s, the integrals of the running costs and their tangents; v' stands behind v.
+
+    Examples
+    --------
+    >>> b = Builder()
+    >>> ratio = b.freeze([b.div(b.input("v", 0), b.input("z", 0))])
+    >>> double_joint(ratio, 1, 0, 1, 0, [])
+    Graph(4 operations, 1 outputs)
+    """
+    b = Builder(graph)
+    moves = direction(b, n, n_parameters, asked)
+    integrals = inputs(b, "z", n_costs, start=2 * n)
+    moves |= zip(integrals, inputs(b, "z", n_costs, start=2 * n + n_costs), strict=True)
+    moves |= zip(inputs(b, "v", n_parts), inputs(b, "v", n_parts, start=n_parts), strict=True)
+    return b.freeze(tangent_sweep(b, graph.outputs, moves))
+
+
 def double_initial(
     graph: Graph, n_states: int, n_parameters: int, asked: Sequence[int]
 ) -> tuple[Graph, Graph]:

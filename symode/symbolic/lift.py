@@ -18,10 +18,10 @@ from symode.symbolic.graph import Builder, Graph
 
 def lift_field(
     equations: Equations,
-    running: sp.Expr | None = None,
+    runnings: Sequence[sp.Expr] = (),
     asked: tuple[int, ...] | None = None,
 ) -> Field:
-    r"""Return the field of the equations.
+    r"""Return the field of the equations, and of the running costs of a loss.
 
     A running cost c becomes one more state, :math:`\dot J_c = c`: with :math:`\Phi + J_c(t_1)` as
     terminal loss, Theorem 1 without running cost gives the terms with it
@@ -33,21 +33,22 @@ def lift_field(
     >>> decay = Equations((x,), (-k * x,), (k,), t, initial=(2 * k,))
     >>> lift_field(decay)
     Field(graph=Graph(2 operations, 1 outputs), n_states=1, n_parameters=1, asked=None)
-    >>> lift_field(decay, running=x**2).n_states
+    >>> lift_field(decay, [x**2]).n_states
     2
     """
-    expressions = equations.rhs if running is None else (*equations.rhs, running)
+    expressions = (*equations.rhs, *runnings)
     # Models are solved and differentiated again and again; a large one takes seconds to lift.
     # Kept by identity, since hashing or comparing deep expressions recurses.
     kept = _lifted.setdefault(id(equations), {})
     if not kept:
         weakref.finalize(equations, _lifted.pop, id(equations), None)
-    found = kept.get(id(running))
+    key = tuple(map(id, runnings))
+    found = kept.get(key)
     if found is None:
         if len(kept) > KEPT:
             kept.clear()
-        # The running cost is kept too: its id stays its own.
-        found = kept[id(running)] = (lift_expressions(equations, expressions), running)
+        # The running costs are kept too: their ids stay their own.
+        found = kept[key] = (lift_expressions(equations, expressions), tuple(runnings))
     extra = len(expressions) - equations.n_states
     mass = mass_values(equations.mass, extra, equations.n_states)
     return Field(found[0], len(expressions), equations.n_parameters, asked, mass)
@@ -55,8 +56,8 @@ def lift_field(
 
 #: Running costs of one model whose graphs are kept at a time.
 KEPT = 8
-#: Graphs of right-hand sides by identity of equations and of running cost.
-_lifted: dict[int, dict[int, tuple[Graph, sp.Expr | None]]] = {}
+#: Graphs of right-hand sides by identity of equations and of running costs.
+_lifted: dict[int, dict[tuple[int, ...], tuple[Graph, tuple[sp.Expr, ...]]]] = {}
 
 
 def lift_expressions(
@@ -96,6 +97,36 @@ def lift_terminal(
     if loss.running is not None:
         total = b.add(total, b.input("z", equations.n_states))
     return derive_scalar(b.freeze([total]), n_states, _places(equations, asked))
+
+
+def lift_joint(
+    equations: Equations, loss: Loss, quadrature: int
+) -> Graph:
+    r"""Return g of a joint loss: of z(t1), of the running costs' integrals, and of observations.
+
+    The integrals are states from place ``quadrature`` on; the sums of observations of the parts are
+    the input v.
+
+    Examples
+    --------
+    >>> from symode.equations.composite import Composite
+    >>> x, k, t, a, b = sp.symbols("x k t a b")
+    >>> decay = Equations((x,), (-k * x,), (k,), t, initial=(2 * k,))
+    >>> ratio = Composite(a / b, {a: (1.0, x), b: Loss(terminal=x)}).resolve(decay)
+    >>> lift_joint(decay, ratio, quadrature=1)
+    Graph(2 operations, 1 outputs)
+    """
+    b = Builder()
+    symbols = _symbols(b, equations)
+    terms = build(b, [e for _, e in loss.terminals], symbols)
+    parts = [[b.input("v", k)] for k in range(loss.n_parts)]
+    for (k, _), term in zip(loss.terminals, terms, strict=True):
+        parts[k].append(term)
+    for i, (k, _) in enumerate(loss.runnings):
+        parts[k].append(b.input("z", quadrature + i))
+    symbols |= {s: b.total(part) for s, part in zip(loss.symbols, parts, strict=True)}
+    assert loss.outer is not None
+    return b.freeze(build(b, [loss.outer], symbols))
 
 
 def lift_observation(

@@ -86,7 +86,7 @@ def test_the_digits_of_the_tolerances_are_those_of_the_true_error():
 
 # -- wrong gradients ----------------------------------------------------------------------------
 
-FIELD = lift_field(MODEL.equations, LOSS.running)
+FIELD = lift_field(MODEL.equations, [LOSS.running])
 #: Kernels: how many mutants to try, and the methods and solvers that use each.
 USERS = {
     "vjp": (16, [("discrete", "tsit5"), ("interpolating", "tsit5")]),

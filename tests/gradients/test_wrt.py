@@ -139,7 +139,7 @@ def test_kernels_are_derived_for_what_is_asked_alone():
     model = symode.Model(dict(zip(states, rhs, strict=True)), parameters=k)
     whole = lift_field(model.equations)
     for asked in ((), (7,), (11, 0)):
-        part = lift_field(model.equations, None, asked)
+        part = lift_field(model.equations, (), asked)
         for derive in (derive_vjp, derive_jvp, derive_second):
             assert operations(derive(part)) < operations(derive(whole))
         assert len(derive_vjp(part).outputs) == 4 + len(asked)

@@ -42,7 +42,7 @@ def test_states_and_parameters_keep_the_order_given():
 
 def test_a_running_cost_is_one_more_state_and_nothing_depends_on_it():
     running = x**2 * b + sp.cos(t)
-    field = lift_field(EQUATIONS, running)
+    field = lift_field(EQUATIONS, [running])
     assert field.n_states == 3
     got = evaluate(field.graph, T, [*Z, 99.0], THETA)
     assert got == pytest.approx(values([*EQUATIONS.rhs, running]), rel=1e-14)

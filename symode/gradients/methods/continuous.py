@@ -92,7 +92,8 @@ def set_scales(
     Their unit is the loss per state and per parameter, each in its own size (1 where that is 0).
     """
     states, n, options = task.equations.n_states, task.n, task.options
-    loss = float(gradient.scalars[kt.SIZE]) + float(forward.scratch.peak[states:n].sum())
+    weights = np.abs(gradient.lam[states:])
+    loss = float(gradient.scalars[kt.SIZE]) + float(weights @ forward.scratch.peak[states:n])
     floor = max(LOSS_FLOOR, ROUNDING_FLOOR / options.rtol) * loss
     size = forward.scratch.peak[:states] + options.atol / options.rtol
     size[size == 0.0] = 1.0

@@ -209,7 +209,9 @@ class GaussRunner(ContinuousRunner):
         """
         task, forward, control = self.task, self.forward, self.control
         states, n, options = task.equations.n_states, task.n, task.options
-        loss = float(self.gradient.scalars[kt.SIZE]) + float(forward.scratch.peak[states:n].sum())
+        weights = np.abs(self.gradient.lam[states:])
+        loss = float(self.gradient.scalars[kt.SIZE])
+        loss += float(weights @ forward.scratch.peak[states:n])
         floor = max(LOSS_FLOOR, ROUNDING_FLOOR / options.rtol) * loss
         size = forward.scratch.peak[:states] + options.atol / options.rtol
         size[size == 0.0] = 1.0

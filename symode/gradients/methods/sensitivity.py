@@ -217,8 +217,7 @@ class SensitivityRunner(Runner):
             self._close(total[task.m :])
             return
         gradient.lam[list(task.asked.z0)] = total[task.m :]
-        # The adjoint of the running cost's integral is 1 at all times.
-        gradient.lam[task.equations.n_states :] = 1.0
+        # The adjoint of a running cost's integral stays what it is at t1.
         close_gradient(self.system, self.table, task.t0, y0, forward.scratch, gradient, z0 is None)
         check_finite(task, gradient)
 
@@ -235,7 +234,6 @@ class SensitivityRunner(Runner):
         places, lam = list(task.asked.z0), gradient.lam
         lam[:states] = np.nan
         lam[places] = total[: len(places)]
-        lam[states:] = 1.0
         if self.complete:
             scalars[kt.DT0] -= lam @ point.slope()
             lam[places] += moved[m:]

@@ -16,7 +16,7 @@ from symode.symbolic.derive import FIELD_KERNELS
 from symode.symbolic.lift import lift_field, lift_initial, lift_observation, lift_terminal
 
 MODEL, LOSS, SPAN, THETA = DRIVEN
-FIELD = lift_field(MODEL.equations, LOSS.running)
+FIELD = lift_field(MODEL.equations, [LOSS.running])
 
 
 def task_of(solver="rodas5p", model=MODEL, loss=LOSS, span=SPAN):
