@@ -151,9 +151,9 @@ if TYPE_CHECKING:
     from symode.bridges.nuts import sample
     from symode.bridges.petab import PetabProblem, read_petab
     from symode.bridges.sbml import SbmlModel, read_sbml
+    from symode.equations.composite import Composite
     from symode.equations.equations import Equations
     from symode.equations.event import Event
-    from symode.equations.composite import Composite
     from symode.equations.loss import LeastSquares, Loss, ObservationGroup
     from symode.equations.vector_loss import VectorLoss
     from symode.errors import (

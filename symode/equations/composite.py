@@ -12,7 +12,13 @@ import sympy as sp
 from numpy.typing import NDArray
 
 from symode.equations.equations import Equations
-from symode.equations.loss import Loss, LossLike, expression_of, symbols_of
+from symode.equations.loss import (
+    Loss,
+    LossLike,
+    ObservationGroup,
+    expression_of,
+    symbols_of,
+)
 from symode.equations.vector_loss import Rows, VectorLoss
 from symode.errors import LossError
 
@@ -201,7 +207,8 @@ class Composite:
 
 def _joined(parts: Sequence[Rows], symbols: Sequence[sp.Symbol]) -> Rows:
     """Return the rows of all, one after another; observations in the order they were given."""
-    groups, row, places, terminal, running = [], [], [], [], []
+    groups: list[ObservationGroup] = []
+    row, places, terminal, running = [], [], [], []
     rows = observations = 0
     for part in parts:
         groups += part.loss.groups

@@ -150,7 +150,8 @@ class VectorLoss:
         """
         resolved = [resolve_loss(loss, equations) for loss in self._losses]
         groups: list[ObservationGroup] = []
-        names, outers, row, places = [], [], [], []
+        names: list[str] = []
+        outers, row, places = [], [], []
         terminal: list[tuple[int, sp.Expr]] = []
         running: list[tuple[int, sp.Expr]] = []
         for name, loss in zip(self.names, resolved, strict=True):

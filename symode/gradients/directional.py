@@ -140,9 +140,7 @@ def doubled_loss(loss: Loss) -> Loss:
     [0, 1]
     """
     result, count = copy(loss), loss.times.size
-    moved = tuple(
-        Moved(g.expression, g.times, g.data_symbols, g.data) for g in loss.groups
-    )
+    moved = tuple(Moved(g.expression, g.times, g.data_symbols, g.data) for g in loss.groups)
     result.groups = (*loss.groups, *moved)
     result.places = np.concatenate([loss.places, loss.places + count])
     result.__dict__["row"] = np.concatenate([loss.row, loss.row + loss.n_parts])

@@ -75,10 +75,11 @@ def evaluate_loss(
     r"""Set J, the jumps :math:`\partial\ell_i/\partial z`, and the direct parts of the gradient.
 
     Every loss kernel writes (l, ∂l/∂z, ∂l/∂theta, ∂l/∂t). The state is at t1; lam becomes
-    :math:`\partial\Phi/\partial z`. Of a joint loss J = g(v, z(t1), t1, theta), v the parts' sums of
-    observations, g takes the place of the terminal loss, and each observation counts times its
-    part's ∂g/∂v, known before any backward pass. Jumps of observations at t1 stay in ``loss.seeds``. With a mass
-    matrix dz/dt is not f: the terms with it are added by `symode.gradients.mass`.
+    :math:`\partial\Phi/\partial z`. Of a joint loss J = g(v, z(t1), t1, theta), v the sums of the
+    parts' observations, g takes the place of the terminal loss, and each observation counts times
+    its part's ∂g/∂v, known before any backward pass. Jumps of observations at t1 stay in
+    ``loss.seeds``. With a mass matrix dz/dt is not f: the terms with it are added by
+    `symode.gradients.mass`.
     """
     n, m, out = system.n, system.m, scratch.out
     t1 = scratch.clock[T]

@@ -99,9 +99,7 @@ def lift_terminal(
     return derive_scalar(b.freeze([total]), n_states, _places(equations, asked))
 
 
-def lift_joint(
-    equations: Equations, loss: Loss, quadrature: int
-) -> Graph:
+def lift_joint(equations: Equations, loss: Loss, quadrature: int) -> Graph:
     r"""Return g of a joint loss: of z(t1), of the running costs' integrals, and of observations.
 
     The integrals are states from place ``quadrature`` on; the sums of observations of the parts are

@@ -116,8 +116,8 @@ def test_graphs_are_kept_as_long_as_their_model():
     assert lift_field(equations, asked=()).graph is field.graph
     assert lift_field(equations, asked=()).jacobian is field.jacobian
     costs = [x**n for n in range(1, 40)]
-    assert [lift_field(equations, c).graph.outputs for c in costs] == [
-        lift_field(Equations((x,), (-k * sp.sin(x),), (k,), t), c).graph.outputs for c in costs
+    assert [lift_field(equations, [c]).graph.outputs for c in costs] == [
+        lift_field(Equations((x,), (-k * sp.sin(x),), (k,), t), [c]).graph.outputs for c in costs
     ]
     assert len(lift._lifted[id(equations)]) <= lift.KEPT + 1
     copy = pickle.loads(pickle.dumps(field.graph))
