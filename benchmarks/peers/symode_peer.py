@@ -23,15 +23,17 @@ CONFIGURATIONS = (
     "rodas5p-auto",
     "rodas5p-DiscreteAdjoint",
     "rodas5p-ForwardSensitivity",
+    "esdirk54-DiscreteAdjoint",
+    "radau9-DiscreteAdjoint",
 )
 # The configurations that lead the work-precision diagram of each workload, as measured.
 BEST = {
     "lotka_volterra": ("auto-auto", "dop853-DiscreteAdjoint", "tsit5-DiscreteAdjoint"),
     "network_20": ("auto-auto", "tsit5-DiscreteAdjoint"),
     "robertson": ("rodas5p-auto",),
-    "hires": ("rodas5p-auto",),
-    "brusselator_40": ("auto-auto", "tsit5-DiscreteAdjoint"),
-    "brusselator_200": ("rodas5p-auto", "tsit5-DiscreteAdjoint"),
+    "hires": ("rodas5p-auto", "esdirk54-DiscreteAdjoint"),
+    "brusselator_40": ("auto-auto", "esdirk54-DiscreteAdjoint"),
+    "brusselator_200": ("rodas5p-auto", "esdirk54-DiscreteAdjoint"),
 }
 
 

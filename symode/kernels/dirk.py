@@ -33,7 +33,6 @@ from symode.kernels.types import (
     H_FACTORED,
     JAC_READY,
     RATE,
-    SLOW,
     T_JAC,
     VJP,
     Adjoint,
@@ -58,8 +57,6 @@ CLOSE = 1e-2
 SLOW_RATE = 0.2
 #: Rate that no measurement goes below: one lucky iterate must not vouch for the next stage.
 FASTEST = 1e-3
-#: Slowest rate of convergence at which the Jacobian serves the next step too.
-GOOD_RATE = 0.005
 #: Iterates, and the relative displacement they must get below, where a replay solves stages fully.
 FULL_ITERATES, FULL = 50, 1e-10
 
@@ -88,8 +85,7 @@ def _solve(system: System, scratch: Scratch, i: int, c: int) -> bool:
 
 def _open_field(method: Dirk, system: System, t: float, h: float, scratch: Scratch) -> bool:
     count, clock = scratch.count, scratch.clock
-    if count[JAC_READY] == 0 or count[SLOW]:
-        _refresh(system, t, scratch)
+    _refresh(system, t, scratch)
     if count[FACTORED] == 0 or clock[H_FACTORED] != h:
         return _factor(method, system, h, scratch)
     return True
@@ -97,9 +93,12 @@ def _open_field(method: Dirk, system: System, t: float, h: float, scratch: Scrat
 
 @inline
 def _refresh(system: System, t: float, scratch: Scratch) -> None:
-    """Evaluate the Jacobian at the step's start, unless it is that already."""
+    """Evaluate the Jacobian at the step's start, unless it is that already.
+
+    That of an earlier step would do while the iteration is fast, but a rate does not tell: it is
+    that of the components which moved most, and one that has become slow may hide behind them.
+    """
     count, clock = scratch.count, scratch.clock
-    count[SLOW] = 0
     if count[JAC_READY] and clock[T_JAC] == t:
         return
     evaluate_jacobian(system, t, scratch.y, scratch)
@@ -179,11 +178,11 @@ def newton(
             stage[j] += k[i, j]
         if m > 0:
             rate = max(size / last, FASTEST)
-            if rate > GOOD_RATE:
-                scratch.count[SLOW] = 1
-        else:
+        elif i > 1:
             # Trusted less and less until it is measured again: at least once in each step.
-            rate = clock[RATE] ** 0.8 if i > 1 else 1.0
+            rate = clock[RATE] ** 0.8
+        else:
+            rate = 1.0
         clock[RATE] = rate
         if control.replay:
             # Until rounding ends the progress.
@@ -326,8 +325,6 @@ def step_dirk(
     if count[FSAL_READY] == 0:
         evaluate(system, t, y, scratch, k, 0)
         count[FSAL_READY] = 1
-    if control.replay:
-        count[SLOW] = 1
     status = NO_CONVERGENCE
     for _ in range(2):
         if not open_step(method, system, t, h, scratch):
@@ -335,7 +332,6 @@ def step_dirk(
         status = _stages(method, system, control, t, h, scratch)
         if status == SUCCESS or scratch.clock[T_JAC] == t:
             break
-        count[SLOW] = 1
     if status != SUCCESS:
         count[FACTORED] = 0
         return status

@@ -103,9 +103,8 @@ PIVOTED_MODES: Final = 28  # bits of the complex pairs whose factors are pivoted
 NEWTON: Final = 29  # iterations of the last step
 SLOPE_OF: Final = 30  # one more than the number of steps where f was evaluated
 JAC_READY: Final = 31  # dirk: whether scratch.jac holds the Jacobian of some earlier point
-SLOW: Final = 32  # dirk: whether the iteration asks for a new Jacobian
-OPENING: Final = 33  # stored step that opens the current span between jumps; -1: not stored
-N_COUNT: Final = 34
+OPENING: Final = 32  # stored step that opens the current span between jumps; -1: not stored
+N_COUNT: Final = 33
 
 
 class Erk(NamedTuple):

@@ -72,10 +72,9 @@ def test_a_kink_is_seen_wherever_it_lies_in_a_step(solver, kink):
 
 
 @every_solver
-def test_a_linear_model_needs_one_jacobian(solver):
+def test_a_linear_model_needs_one_iterate(solver):
     model = symode.Model({X: Y, Y: -X - Y / 10}, parameters=[])
     stats = model.solve((0, 20), z0=[1, 0], solver=solver).stats
-    assert stats.njev == 1
     # One iterate of each stage, and one more to see that it was exact.
     assert stats.nfev < 2.2 * (stats.steps + stats.rejected) * get_method(solver).n_stages
 
@@ -117,12 +116,22 @@ def test_a_rate_of_convergence_is_not_trusted_for_ever():
         assert stats_of.stats.nfev > 1.5 * stats_of.stats.steps * 7
 
 
-@needs_entries
-@every_solver
-def test_jacobians_are_kept_while_the_iteration_is_fast(solver):
-    entry = ENTRIES["hires"]
-    stats = entry.model.solve(entry.span, entry.theta, entry.z0, solver=solver, rtol=1e-6).stats
-    assert stats.njev < 0.9 * (stats.steps + stats.rejected)
+def test_a_slow_component_does_not_hide_behind_fast_ones():
+    # The Jacobian of the transient in s damps p: with it the corrections of p are 500 times too
+    # small, and the rate is that of s, whose corrections are large and exact.
+    p, q, s = sp.symbols("p q s")
+    model = symode.Model(
+        {p: -448.8 * p * s + 411.0 * s + 0.00142, q: -0.00113 * q, s: 0.00113 * q - 411.0 * s},
+        parameters=[],
+    )
+    options = {"z0": [0.9555, 0.1221, 0.3353], "times": [88.8]}
+    exact = model.solve((0, 88.8), solver="radau13", rtol=1e-12, atol=1e-16, **options).z[-1]
+    for solver in SOLVERS:
+        for rtol in (1e-4, 1.56e-7, 1e-9):
+            found = model.solve((0, 88.8), solver=solver, rtol=rtol, atol=1e-3 * rtol, **options).z[
+                -1
+            ]
+            assert np.linalg.norm(found - exact) < 100 * rtol * np.linalg.norm(exact)
 
 
 # -- transposes ----------------------------------------------------------------------------------
