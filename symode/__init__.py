@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 #: Where each public name lives.
 _HOME = {
     "Model": "symode.interface.model",
+    "reactions": "symode.interface.reactions",
     "Equations": "symode.equations.equations",
     "Event": "symode.equations.event",
     "Loss": "symode.equations.loss",
@@ -141,6 +142,7 @@ __all__ = [
     "fit",
     "global_sensitivity",
     "local_sensitivity",
+    "reactions",
     "read_petab",
     "read_sbml",
     "sample",
@@ -183,6 +185,7 @@ if TYPE_CHECKING:
     from symode.gradients.value_and_grad import Gradient, ValueAndGrad
     from symode.gradients.verify import verify
     from symode.interface.model import Model
+    from symode.interface.reactions import reactions
     from symode.problems.bands import Band
     from symode.problems.bootstrap import Bootstrap
     from symode.problems.conditions import Condition

@@ -50,19 +50,19 @@ from symode.equations.operands import Builder, Operand
 from symode.equations.tokens import Source, Token
 from symode.errors import ParseError
 
-_Role: TypeAlias = Literal[
+Role: TypeAlias = Literal[
     "time", "parameter", "state", "algebraic state", "algebraic equation", "definition",
     "initial value", "observable",
 ]  # fmt: skip
 # Roles whose names share one namespace; the others name something that has a role already.
-_OWNING: tuple[_Role, ...] = ("time", "parameter", "state", "algebraic state", "definition")
+_OWNING: tuple[Role, ...] = ("time", "parameter", "state", "algebraic state", "definition")
 
 
 @dataclass(frozen=True, slots=True)
-class _Statement:
+class Statement:
     """A name that a statement is about, its expression, and the clock of a dx/dt."""
 
-    role: _Role
+    role: Role
     name: Token
     expression: tuple[Token, ...] = ()
     clock: Token | None = None
@@ -99,21 +99,17 @@ def parse_model(text: str) -> Equations:
     if not isinstance(text, str):
         fault = f"The model is a {type(text).__name__}, and a text is expected."
         raise ParseError(fault, [fault])
-    return _Reading(Source(text)).equations()
+    return Reading(Source(text)).equations()
 
 
-class _Reading:
+class Reading:
     """One reading of a text: first the names its statements are about, then their expressions."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.faults: list[str] = []
-        self.statements: list[_Statement] = []
-        for tokens in source:
-            try:
-                self.statements += _classified(tokens, source)
-            except ParseError as error:
-                self.faults += error.faults
+        self.statements: list[Statement] = []
+        self._collect()
         self.faults += source.faults
         self.clock = self._clock()
         self.owners = self._owners()
@@ -121,9 +117,17 @@ class _Reading:
         self.definitions: dict[str, Operand] = {}
         self.used: dict[str, Token] = {}
 
+    def _collect(self) -> None:
+        """Take the statements of the source, and note those that cannot be read."""
+        for tokens in self.source:
+            try:
+                self.statements += classified(tokens, self.source)
+            except ParseError as error:
+                self.faults += error.faults
+
     def equations(self) -> Equations:
         """Return the Equations, or raise everything that was found."""
-        written: defaultdict[_Role, dict[str, Any]] = defaultdict(dict)
+        written: defaultdict[Role, dict[str, Any]] = defaultdict(dict)
         for statement in self.statements:
             if statement.expression:
                 operand = self._operand(statement)
@@ -169,10 +173,10 @@ class _Reading:
                 self._note(token, f"time is {named[0].text!r} on line {named[0].line}")
         return named[0].text if named else "t"
 
-    def _owners(self) -> dict[str, tuple[_Role, Token]]:
+    def _owners(self) -> dict[str, tuple[Role, Token]]:
         """Return what each name stands for; note names that are given two meanings."""
-        owners: dict[str, tuple[_Role, Token]] = {}
-        seen: dict[tuple[_Role, str], Token] = {}
+        owners: dict[str, tuple[Role, Token]] = {}
+        seen: dict[tuple[Role, str], Token] = {}
         for statement in self.statements:
             role, token = statement.role, statement.name
             if role in _OWNING:
@@ -192,7 +196,7 @@ class _Reading:
                 self._note(statement.name, f"{name!r} has no equation; write {name}' = ...")
         return owners
 
-    def _operand(self, statement: _Statement) -> Operand:
+    def _operand(self, statement: Statement) -> Operand:
         """Return what an expression stands for; a faulty one is noted and stands for its name."""
         try:
             operand = parse_expression(statement.expression, self.source, self._resolve)
@@ -242,7 +246,7 @@ class _Reading:
                     )
 
 
-def _classified(tokens: Sequence[Token], source: Source) -> Iterator[_Statement]:
+def classified(tokens: Sequence[Token], source: Source) -> Iterator[Statement]:
     """Yield the statements that the tokens of one line form, one per name."""
     shape = " ".join("x" if t.kind == "name" else t.text for t in tokens[:5])
     first = tokens[0]
@@ -263,7 +267,7 @@ def _classified(tokens: Sequence[Token], source: Source) -> Iterator[_Statement]
     elif shape.startswith("0 ="):
         # Equations have no name: their place is one.
         place = replace(first, text=f"0 = (line {first.line}, column {first.column})")
-        yield _Statement("algebraic equation", place, tuple(tokens[2:]))
+        yield Statement("algebraic equation", place, tuple(tokens[2:]))
     elif shape.startswith("x ="):
         yield _stated("definition", first, tokens[2:], source)
     else:
@@ -274,7 +278,7 @@ def _classified(tokens: Sequence[Token], source: Source) -> Iterator[_Statement]
         )
 
 
-def _declared(tokens: Sequence[Token], source: Source) -> Iterator[_Statement]:
+def _declared(tokens: Sequence[Token], source: Source) -> Iterator[Statement]:
     """Yield what the statements that start with a word declare."""
     word, *rest = tokens
     if word.text == "obs":
@@ -282,8 +286,8 @@ def _declared(tokens: Sequence[Token], source: Source) -> Iterator[_Statement]:
             source.refuse(rest[1], "an observable is written obs u = ...")
         yield _stated("observable", rest[0], rest[2:], source)
         return
-    roles: dict[str, _Role] = {"time": "time", "alg": "algebraic state"}
-    role: _Role = roles.get(word.text, "parameter")
+    roles: dict[str, Role] = {"time": "time", "alg": "algebraic state"}
+    role: Role = roles.get(word.text, "parameter")
     for token in rest[:-1]:
         if token.text == "=":
             source.refuse(token, "values of parameters are passed to each solve, not written here")
@@ -295,10 +299,10 @@ def _declared(tokens: Sequence[Token], source: Source) -> Iterator[_Statement]:
         yield _stated(role, token, (), source)
 
 
-def _stated(role: _Role, name: Token, expression: Sequence[Token], source: Source) -> _Statement:
+def _stated(role: Role, name: Token, expression: Sequence[Token], source: Source) -> Statement:
     if name.text in RESERVED:
         source.refuse(name, f"{name.text!r} is a word of the grammar; choose another name")
-    return _Statement(role, name, tuple(expression))
+    return Statement(role, name, tuple(expression))
 
 
 def _without_d(token: Token, source: Source) -> Token:
