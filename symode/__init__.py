@@ -56,6 +56,7 @@ _HOME = {
     "LogDensity": "symode.problems.log_density",
     "sample": "symode.bridges.nuts",
     "read_sbml": "symode.bridges.sbml",
+    "write_sbml": "symode.bridges.sbml",
     "SbmlModel": "symode.bridges.sbml",
     "read_petab": "symode.bridges.petab",
     "PetabProblem": "symode.bridges.petab",
@@ -147,12 +148,13 @@ __all__ = [
     "read_sbml",
     "sample",
     "verify",
+    "write_sbml",
 ]
 
 if TYPE_CHECKING:
     from symode.bridges.nuts import sample
     from symode.bridges.petab import PetabProblem, read_petab
-    from symode.bridges.sbml import SbmlModel, read_sbml
+    from symode.bridges.sbml import SbmlModel, read_sbml, write_sbml
     from symode.equations.composite import Composite
     from symode.equations.equations import Equations
     from symode.equations.event import Event

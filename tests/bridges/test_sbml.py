@@ -77,8 +77,29 @@ OUTSIDE = '<!DOCTYPE b [<!ENTITY a SYSTEM "file:///etc/passwd">]>' + DECAY.repla
             "does not define|not valid SBML",
         ),
         (DECAY.replace("<ci>k</ci>", "<ci>k.real</ci>"), "does not define|not valid"),
+        (DECAY.replace("<cn>-1", '<cn type="integer">-2147483649'), "more than 32 bits"),
+        (
+            DECAY.replace("<cn>-1", '<cn type="rational">3<sep/>' + "9" * 5000),
+            "more than 32 bits",
+        ),
+        (DECAY.replace("<cn>", '<cn type="integer" base="16">'), "not in base 10"),
+        (DECAY.encode("utf-16"), "is not XML|not UTF-8"),
+        (DECAY.replace('"m"', '"m" name="\xe4"').encode("latin-1"), "is not XML|not UTF-8"),
     ],
-    ids=["bomb", "outside", "deep", "broken", "html", "import", "attribute"],
+    ids=[
+        "bomb",
+        "outside",
+        "deep",
+        "broken",
+        "html",
+        "import",
+        "attribute",
+        "long integer",
+        "long rational",
+        "base",
+        "utf-16",
+        "latin",
+    ],
 )
 def test_files_that_mean_harm_are_refused_quickly(text: str, words: str) -> None:
     begun = time.perf_counter()

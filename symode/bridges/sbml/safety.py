@@ -81,6 +81,7 @@ def check_xml(content: bytes, name: str) -> None:
         With line and column.
     """
     depth = elements = 0
+    digits: list[str] | None = None
     parser = expat.ParserCreate()
 
     def refuse(reason: str) -> None:
@@ -88,8 +89,8 @@ def check_xml(content: bytes, name: str) -> None:
             f"{name}, line {parser.CurrentLineNumber}: {reason}. Such files are refused."
         )
 
-    def start(*_: Any) -> None:
-        nonlocal depth, elements
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal depth, elements, digits
         depth += 1
         elements += 1
         if depth > DEEPEST:
@@ -97,15 +98,42 @@ def check_xml(content: bytes, name: str) -> None:
         if elements > MOST_ELEMENTS:
             refuse(f"there are more than {MOST_ELEMENTS} elements")
 
-    def end(*_: Any) -> None:
-        nonlocal depth
+        local = tag.rpartition(":")[2]
+        if local == "cn":
+            digits = [] if attributes.get("type", "real") in ("integer", "rational") else None
+            if attributes.get("base", "10").strip() != "10":
+                refuse("a number is not in base 10")
+        elif digits is not None:
+            digits.append(" ")
+
+    def end(tag: str) -> None:
+        nonlocal depth, digits
         depth -= 1
+        if digits is not None and tag.rpartition(":")[2] == "cn":
+            for part in "".join(digits).split():
+                # libSBML would take the nearest it has, without a word.
+                if len(part.lstrip("+-0")) > 9 and not -(2**31) < _whole(part) < 2**31:
+                    refuse(f"the integer {part[:40]} has more than 32 bits (write it as a real)")
+            digits = None
+
+    def characters(data: str) -> None:
+        if digits is not None:
+            digits.append(data)
 
     parser.StartElementHandler = start
     parser.EndElementHandler = end
+    parser.CharacterDataHandler = characters
     parser.StartDoctypeDeclHandler = lambda *_: refuse("a document type is declared")
     parser.EntityDeclHandler = lambda *_: refuse("an entity is declared")
     try:
         parser.Parse(content, True)
     except expat.ExpatError as error:
         raise ImportFileError(f"{name} is not XML: {error}.") from None
+
+
+def _whole(text: str) -> float:
+    """Return a whole number, as a float where it is long: only its size is looked at."""
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
