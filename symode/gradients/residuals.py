@@ -15,8 +15,10 @@ from symode.equations.loss import LossLike
 from symode.equations.values import vector
 from symode.equations.walk import symbols_in
 from symode.errors import GradientError, LossError, ParameterError
+from symode.gradients.jumps import push_jumps
 from symode.gradients.mass import slopes_in_theta
 from symode.gradients.methods.base import begin, failed_forward, make_forward
+from symode.gradients.methods.finder import JumpFinder
 from symode.gradients.setup import make_task
 from symode.gradients.tangents import bind_tangents, tangent_kernels
 from symode.gradients.task import Task
@@ -132,6 +134,9 @@ class _Runner:
         # A parameter of the observations alone (such as a spread) moves no trajectory.
         in_initial = set(symbols_in(equations.initial))
         moving = in_initial | set(symbols_in(equations.rhs))
+        for event in equations.events:
+            values = (value for _, value in event.assignments)
+            moving |= set(symbols_in([event.trigger, *values]))
         self.start_depends = any(equations.parameters[j] in in_initial for j in columns)
         self.moving = np.array(
             [i for i, j in enumerate(columns) if equations.parameters[j] in moving], dtype=np.intp
@@ -146,9 +151,11 @@ class _Runner:
             keep=False,
             lazy=True,
             takes_mass=True,
+            takes_events=True,
             tangent_atol=np.zeros(task.n * self.moving.size),
             build=self._build,
         )
+        self.finder = JumpFinder(task, self._build, columns.tolist())
         self.system = native.field_of(tangents)
         self.table = task.loss_table()
         self.values = np.zeros(task.times.size)
@@ -169,8 +176,9 @@ class _Runner:
         scale[scale == 0.0] = 1.0
         forward.control.atol[n:] = (task.options.atol / scale[:, None]).ravel()
         start = self._start(y0)
+        jumps = self.finder(theta, None)
         forward.reset(np.concatenate([y0, start.ravel()]), task.t0, task.t1)
-        status = forward.run()
+        status = push_jumps(forward, jumps, self.directions) if jumps else forward.run()
         if status != SUCCESS:
             raise failed_forward(task, forward, status)
         observe(

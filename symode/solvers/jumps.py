@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -62,6 +63,12 @@ class EventFunctions:
             for event in self.events
         ]
         self.has_priority = any(event.priority is not None for event in self.events)
+
+    def moved_by(self, places: Sequence[int]) -> EventFunctions:
+        """Return the same functions where these parameters alone can move an event."""
+        other = copy(self)
+        other.free = plan_events(self.equations, places).free
+        return other
 
     @cached_property
     def graphs(self) -> dict[str, tuple[str, Graph]]:
@@ -199,6 +206,10 @@ class EventJump:
         n = self.bound.functions.n
         rows = []
         for j, k in enumerate(self.causes):
+            if self.bound.functions.free[k]:
+                # At a time that nothing asked for moves.
+                rows.append(np.zeros(n + len(self.bound.functions.asked)))
+                continue
             r_z, r_t, r_theta = self.bound.slope(k, self.t, z)
             rate = float(r_z @ before[:n]) + r_t
             # Where r bends by more than its slope resolves, the tolerance cannot tell whether the

@@ -9,6 +9,7 @@ import sympy as sp
 import symode
 from symode.errors import GradientError, UnsupportedCombinationError
 from symode.gradients.methods import JUDGES, METHODS
+from symode.gradients.residuals import Residuals
 
 t, x, v, y, g, e, k, tau, d, a = sp.symbols("t x v y g e k tau d a")
 Event, Loss = symode.Event, symode.Loss
@@ -200,3 +201,35 @@ def test_a_batch_and_a_repeated_call_give_the_same() -> None:
             value, slope = vg(vg.pack(theta=theta, z0=z0))
             assert value == pytest.approx(one.value, rel=1e-12)
             assert slope == pytest.approx(np.concatenate([one.theta, one.z0]), rel=1e-10)
+
+
+def test_residuals_have_the_slopes_of_the_trajectory() -> None:
+    model = symode.Model(
+        {x: -k * x}, parameters=[k, d, tau], time=t, initial={x: 1},
+        events=[Event(t > tau, {x: x + d}, name="dose")],
+    )  # fmt: skip
+    true, times = np.array([0.7, 1.3, 1.57]), [0.3, 1.5, 1.7, 4.0]
+    loss = Loss(observations={at: x for at in times})
+    _, slopes = Residuals(model.equations, loss, **TIGHT)(true)
+    for j, unit in enumerate(np.eye(3)):
+        ends = [
+            model.solve((0, 4), theta=true + h * unit, times=times, **TIGHT)["x"]
+            for h in (1e-4, -1e-4)
+        ]
+        # Central differences: h**2 of the third derivative.
+        assert slopes[:, j] == pytest.approx((ends[0] - ends[1]) / 2e-4, abs=1e-7)
+
+
+def test_a_fit_finds_the_time_of_a_dose() -> None:
+    model = symode.Model(
+        {x: -k * x}, parameters=[k, d, tau], time=t, initial={x: 1},
+        events=[Event(t > tau, {x: x + d}, name="dose")],
+    )  # fmt: skip
+    true, times = [0.7, 1.3, 1.57], np.linspace(0.3, 4, 12)
+    data = symode.Data(times, {"x": model.solve((0, 4), theta=true, times=times)["x"]})
+    # Between two observations: J jumps where a dose crosses one. After it data tell d e^(k tau)
+    # alone, so that the dose is known.
+    bounds = {tau: (1.4, 1.6), k: (0.1, 2)}
+    problem = symode.Problem(model, data, symode.Normal(0.05), bounds=bounds, fixed={d: 1.3})
+    best = symode.fit(problem, starts=3, seed=0).best
+    assert [best.theta[n] for n in ("k", "tau")] == pytest.approx([0.7, 1.57], rel=1e-3)

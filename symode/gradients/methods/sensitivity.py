@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from symode.codegen.compiled import NativeModel
-from symode.gradients.jumps import check_jumps, push_jumps
+from symode.gradients.jumps import push_jumps
 from symode.gradients.mass import add_ends, slopes_in_theta
 from symode.gradients.methods.base import (
     Floats,
@@ -18,12 +18,11 @@ from symode.gradients.methods.base import (
     failed_forward,
     make_forward,
 )
+from symode.gradients.methods.finder import JumpFinder
 from symode.gradients.tangents import bind_tangents, tangent_kernels
 from symode.gradients.task import Task
 from symode.kernels import types as kt
 from symode.solvers import native
-from symode.solvers.forward import Forward
-from symode.solvers.jumps import EventJump
 from symode.solvers.options import SolverOptions
 from symode.status import SUCCESS
 
@@ -89,7 +88,7 @@ class SensitivityRunner(Runner):
             weight=np.zeros(task.n * (1 + count)) if task.n > states else None,
             build=self._build,
         )
-        self.finder: Forward | None = None
+        self.finder = JumpFinder(task, self._build)
         self.table = task.loss_table()
         self.gradient = task.gradient_arrays()
 
@@ -117,37 +116,12 @@ class SensitivityRunner(Runner):
             weight = forward.control.weight[task.n :].reshape(-1, task.n)
             weight[:, states:] = scale[:, None]
         start = self._start(y0, z0 is None)
-        jumps = self._jumps(theta, z0)
+        jumps = self.finder(theta, z0)
         forward.reset(np.concatenate([y0, start.ravel()]), task.t0, task.t1)
         status = push_jumps(forward, jumps, self.directions) if jumps else forward.run()
         if status != SUCCESS:
             raise failed_forward(task, forward, status)
         return y0
-
-    def _jumps(self, theta: Floats, z0: Floats | None) -> list[EventJump]:
-        """Return what happens on the way, found by a solve without tangents."""
-        task = self.task
-        if task.events is None:
-            return []
-        if self.finder is None:
-            self.finder = make_forward(
-                task, *self._plain(task.options), keep=True, lazy=True, takes_events=True,
-                build=self._plain,
-            )  # fmt: skip
-        y0 = begin(task, self.finder, self.compiled, theta, z0)
-        self.finder.reset(y0, task.t0, task.t1)
-        status = self.finder.run()
-        if status != SUCCESS:
-            raise failed_forward(task, self.finder, status)
-        assert self.finder.events is not None
-        check_jumps(task, self.finder.events, at_start=False)
-        return self.finder.events.jumps
-
-    def _plain(self, options: SolverOptions) -> tuple[NativeModel, kt.Field]:
-        """Return model and system without tangents."""
-        compiled, tangents = self._build(options)
-        field = native.field_of(tangents)
-        return compiled, field._replace(p=field.p.copy())
 
     def _start(self, y0: Floats, from_initial: bool) -> Floats:
         """Return the tangents at t0. Shape ``(directions, n)``."""
