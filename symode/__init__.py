@@ -47,6 +47,11 @@ _HOME = {
     "NegativeBinomial": "symode.problems.counts",
     "Condition": "symode.problems.conditions",
     "NormalPrior": "symode.problems.priors",
+    "CauchyPrior": "symode.problems.densities",
+    "ExponentialPrior": "symode.problems.densities",
+    "GammaPrior": "symode.problems.densities",
+    "RayleighPrior": "symode.problems.densities",
+    "TruncatedPrior": "symode.problems.densities",
     "LaplacePrior": "symode.problems.priors",
     "UniformPrior": "symode.problems.priors",
     "Logit": "symode.problems.transforms",
@@ -86,6 +91,7 @@ __all__ = [
     "BacksolveAdjoint",
     "Band",
     "Bootstrap",
+    "CauchyPrior",
     "CheckpointedAdjoint",
     "ComplexStep",
     "Composite",
@@ -96,10 +102,12 @@ __all__ = [
     "DriftError",
     "Equations",
     "Event",
+    "ExponentialPrior",
     "FiniteDifference",
     "Fit",
     "FitError",
     "ForwardSensitivity",
+    "GammaPrior",
     "GaussAdjoint",
     "GlobalSensitivity",
     "Gradient",
@@ -129,6 +137,7 @@ __all__ = [
     "Poisson",
     "Problem",
     "Profile",
+    "RayleighPrior",
     "SbmlModel",
     "Softplus",
     "Solution",
@@ -137,6 +146,7 @@ __all__ = [
     "StoreError",
     "StudentT",
     "SymodeError",
+    "TruncatedPrior",
     "UniformPrior",
     "ValueAndGrad",
     "VectorLoss",
@@ -193,6 +203,13 @@ if TYPE_CHECKING:
     from symode.problems.conditions import Condition
     from symode.problems.counts import NegativeBinomial, Poisson
     from symode.problems.data import Data
+    from symode.problems.densities import (
+        CauchyPrior,
+        ExponentialPrior,
+        GammaPrior,
+        RayleighPrior,
+        TruncatedPrior,
+    )
     from symode.problems.fit import fit
     from symode.problems.global_sensitivity import GlobalSensitivity, global_sensitivity
     from symode.problems.identifiability import Identifiability

@@ -186,7 +186,7 @@ def check_priors(given: Mapping[str, Any], names: Sequence[str]) -> tuple[tuple[
             )
         if not isinstance(prior, Prior) or isinstance(prior, type):
             raise OptionError(
-                f"The prior of {name} must be NormalPrior, LaplacePrior or UniformPrior with its "
+                f"The prior of {name} must be a prior such as NormalPrior(mean, sd), with its "
                 f"values; got {prior!r}."
             )
         result.append((names.index(name), prior))
