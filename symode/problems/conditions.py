@@ -53,7 +53,7 @@ class Condition:
         When the experiment starts; that of the problem by default.
     rest
         Another condition, of pre-equilibration: the experiment starts at the steady state under it,
-        but for the states in ``initial``.
+        but for the states in ``initial``. It may itself start at the rest of a third one.
 
     Examples
     --------
@@ -77,13 +77,13 @@ class Condition:
             object.__setattr__(self, name, {str(key): value for key, value in given.items()})
         if self.t0 is not None and not is_finite_number(self.t0):
             raise OptionError(f"t0= of a Condition must be a finite number; got {self.t0!r}.")
-        if self.rest is not None and not (
-            isinstance(self.rest, Condition) and self.rest.rest is None
-        ):
-            raise OptionError(
-                "rest= of a Condition must be another Condition, itself without rest=; got "
-                f"{self.rest!r}."
-            )
+        if self.rest is not None and not isinstance(self.rest, Condition):
+            raise OptionError(f"rest= of a Condition must be another Condition; got {self.rest!r}.")
+
+    @property
+    def phases(self) -> tuple[Condition, ...]:
+        """The condition and those at whose rest it starts, last first."""
+        return (self,) if self.rest is None else (self, *self.rest.phases)
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,7 +210,7 @@ def make_layout(
     model_names = equations.parameter_names
     _check(equations, conditions, extras, locals_)
     equations, starts = _with_starts(equations, conditions)
-    phases = [p for c in conditions.values() for p in (c, c.rest) if p is not None]
+    phases = [phase for condition in conditions.values() for phase in condition.phases]
     everywhere = [name for name in model_names if phases and all(name in p.values for p in phases)]
     names: list[str] = []
     families: dict[str, tuple[str, ...]] = {}
@@ -226,24 +226,31 @@ def make_layout(
     names.extend(n for n in everywhere if any(_uses_itself(p, n) for p in phases))
     symbols = {s.name: s for s in (*equations.parameters, *extras)}
     shared = equations, starts, names, families, symbols
-    plain = {name: _make_map(name, condition, *shared) for name, condition in conditions.items()}
-    maps: dict[str, ParameterMap | RestedMap] = dict(plain)
-    if any(condition.rest is not None for condition in conditions.values()):
-        from symode.problems.rest import RestedMap, Rests
+    makers: dict[bool, Any] = {}
 
-        rests = Rests(equations)
-        for name, condition in conditions.items():
-            if condition.rest is not None:
-                states = [s for s in starts if s not in condition.initial]
-                maps[name] = RestedMap(
-                    plain[name],
-                    _make_map(name, condition.rest, *shared),
-                    rests,
-                    name,
-                    np.array([equations.state_names.index(s) for s in states], dtype=np.int64),
-                    np.array([starts[s][0] for s in states], dtype=np.int64),
-                    condition.t0,
-                )
+    def make(name: str, condition: Condition) -> ParameterMap | RestedMap:
+        plain = _make_map(name, condition, *shared)
+        if condition.rest is None:
+            return plain
+        from symode.problems.rest import RestedMap
+        from symode.problems.rest_events import make_rests, may_fire
+
+        before = make(name, condition.rest)
+        fires = may_fire(equations, before.source, before.constant, before.places)
+        if fires not in makers:
+            makers[fires] = make_rests(equations, fires)
+        states = [s for s in starts if s not in condition.initial]
+        return RestedMap(
+            plain,
+            before,
+            makers[fires],
+            name,
+            np.array([equations.state_names.index(s) for s in states], dtype=np.int64),
+            np.array([starts[s][0] for s in states], dtype=np.int64),
+            condition.t0,
+        )
+
+    maps = {name: make(name, condition) for name, condition in conditions.items()}
     return Layout(equations, tuple(names), families, maps)
 
 
@@ -384,10 +391,8 @@ def _check(
             raise OptionError(
                 f"conditions= must map names to symode.Condition(...); {label!r} is {condition!r}."
             )
-        entries = [("values", condition.values, known), ("initial", condition.initial, states)]
-        if condition.rest is not None:
-            entries.append(("values", condition.rest.values, known))
-            entries.append(("initial", condition.rest.initial, states))
+        entries = [("values", phase.values, known) for phase in condition.phases]
+        entries += [("initial", phase.initial, states) for phase in condition.phases]
         for what, given, names in entries:
             for name, value in given.items():
                 if name not in names:

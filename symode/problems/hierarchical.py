@@ -249,8 +249,7 @@ def _check_dynamics(problem: Problem, places: set[int]) -> None:
 
 
 def _plain_maps(part: Part) -> tuple[ParameterMap, ...]:
-    given = part.parameters
-    return (given,) if isinstance(given, ParameterMap) else (given.during, given.before)
+    return part.parameters.phases
 
 
 def _is_used(given: ParameterMap, place: int, rng: np.random.Generator) -> bool:

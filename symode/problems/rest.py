@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from symode.equations.equations import Equations
 from symode.errors import OptionError
 from symode.gradients.rest import Resting
 from symode.problems.conditions import ParameterMap
+
+if TYPE_CHECKING:
+    from symode.problems.rest_events import EventRests
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -42,8 +45,8 @@ class RestedMap:
     """
 
     during: ParameterMap
-    before: ParameterMap
-    rests: Rests
+    before: ParameterMap | RestedMap
+    rests: Rests | EventRests
     name: str
     states: Ints
     starts: Ints
@@ -52,18 +55,16 @@ class RestedMap:
     def theta(self, outer: Floats) -> Floats:
         """Return the model's parameters. Shape ``(m,)``."""
         theta = self.during.theta(outer).copy()
-        theta[self.starts] = self._rest(outer)[0][self.states]
+        resting = self.rests.state(self.before.theta(outer), self.t0 or 0.0)
+        theta[self.starts] = resting[self.states]
         return theta
 
     def pull(self, gradient: Floats, outer: Floats) -> Floats:
         """Return rows times the derivatives of the parameters. Shape ``(..., size)``."""
-        slopes = self._rest(outer)[1][self.states]
+        _, slopes = self.rests(self.before.theta(outer), self.t0 or 0.0)
         return self.during.pull(gradient, outer) + self.before.pull(
-            gradient[..., self.starts] @ slopes, outer
+            gradient[..., self.starts] @ slopes[self.states], outer
         )
-
-    def _rest(self, outer: Floats) -> tuple[Floats, Floats]:
-        return self.rests(self.before.theta(outer), self.t0 or 0.0)
 
     @property
     def source(self) -> Ints:
@@ -87,8 +88,8 @@ class RestedMap:
 
     @property
     def phases(self) -> tuple[ParameterMap, ...]:
-        """The maps of the experiment and of its pre-equilibration."""
-        return self.during, self.before
+        """The maps of the experiment and of its pre-equilibrations."""
+        return self.during, *self.before.phases
 
     @property
     def is_identity(self) -> bool:
@@ -145,6 +146,10 @@ class Rests:
                 if len(self._kept) > KEPT:
                     self._kept.popitem(last=False)
         return found
+
+    def state(self, theta: Floats, t0: float) -> Floats:
+        """Return the steady state alone."""
+        return self(theta, t0)[0]
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out machine code and results."""
