@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import sympy as sp
@@ -20,6 +20,7 @@ from symode.errors import ImportFileError
 from symode.problems.noise import Log10Normal, LogNormal, Noise, Normal
 from symode.problems.tails import Laplace
 
+MOST_OVERRIDES: Final = 1000
 NORMAL = {"lin": Normal, "log": LogNormal, "log10": Log10Normal}
 
 
@@ -101,18 +102,16 @@ def _formulas(
     formula = tables.observables.loc[key, "observableFormula"]
     spread = tables.observables.loc[key, "noiseFormula"]
     given: dict[str, str] = {}
-    for kind, values, text in (
-        ("observableParameter", first, f"{formula} {spread}"),
-        ("noiseParameter", second, str(spread)),
+    for kind, values, names in (
+        ("observableParameter", first, _placeholders(tables, key, "observable", (formula, spread))),
+        ("noiseParameter", second, _placeholders(tables, key, "noise", (spread,))),
     ):
-        pattern = rf"\b{kind}(\d+)_{re.escape(key)}\b"
-        wanted = {int(n) for n in re.findall(pattern, text)}
-        if (wanted and max(wanted) != len(values)) or (not wanted and values):
+        if len(names) != len(values):
             raise ImportFileError(
-                f"{where} has {max(wanted, default=0)} {kind}s in its formula and {len(values)} "
-                "in the measurement table."
+                f"{where} has {len(names)} {kind}s in its formula and {len(values)} in the "
+                "measurement table."
             )
-        given |= {f"{kind}{i}_{key}": value for i, value in enumerate(values, 1)}
+        given |= dict(zip(names, values, strict=True))
 
     def with_overrides(name: str) -> sp.Expr:
         if name in given:
@@ -128,6 +127,18 @@ def _formulas(
 
     expression = parse(formula, f"{where}, observableFormula", without_itself)
     return expression, parse(spread, f"{where}, noiseFormula", with_overrides)
+
+
+def _placeholders(tables: Tables, key: str, kind: str, formulas: tuple[Any, ...]) -> list[str]:
+    """Return the names that overrides stand for, in order."""
+    column = f"{kind}Placeholders"
+    if column in tables.observables.columns:
+        return list(tables.observables.loc[key, column])
+    start = f"{kind}Parameter"
+    text = " ".join(map(str, formulas))
+    found = re.findall(rf"\b{start}(\d+)_{re.escape(key)}\b", text)
+    count = min(max(map(int, found), default=0), MOST_OVERRIDES)
+    return [f"{start}{i}_{key}" for i in range(1, count + 1)]
 
 
 def _override(text: str, meaning: Meaning, where: str) -> sp.Expr:

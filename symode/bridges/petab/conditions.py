@@ -33,12 +33,18 @@ class Setting:
         The same of the pre-equilibration; None without one.
     rows
         Of the measurement table.
+    t0
+        When the experiment starts; 0 by default.
+    course
+        The experiment at the end of which this one starts at rest; then ``before`` is not used.
     """
 
     values: dict[str, sp.Expr]
     reset: tuple[str, ...] = ()
     before: dict[str, sp.Expr] | None = None
     rows: list[int] = field(default_factory=list)
+    t0: float | None = None
+    course: Setting | None = None
 
     @property
     def symbols(self) -> set[sp.Symbol]:
@@ -49,13 +55,15 @@ class Setting:
         """Return the condition of the problem; names that nothing uses are left out."""
         known = equations.parameter_names
         values = {name: value for name, value in self.values.items() if name in known}
+        if self.course is not None:
+            return Condition(values, t0=self.t0, rest=self.course.condition(equations))
         if self.before is None:
-            return Condition(values)
+            return Condition(values, t0=self.t0)
         before = {name: value for name, value in self.before.items() if name in known}
         assert equations.initial is not None
         start = dict(zip(equations.state_names, equations.initial, strict=True))
         chosen = {s: start[s] for q in self.reset for s in (q, f"{q}_amount") if s in start}
-        return Condition(values, initial=chosen, rest=Condition(before))
+        return Condition(values, initial=chosen, t0=self.t0, rest=Condition(before))
 
 
 def read_settings(
@@ -77,14 +85,16 @@ def read_settings(
         found.setdefault((first, during), []).append(row)
     names = [during for _, during in found]
     result: dict[str, Setting] = {}
+    fresh: dict[str, sp.Expr] = {} if prepared.fresh is None else {prepared.fresh: sp.Integer(1)}
     for (before, during), rows in found.items():
         name = during if names.count(during) == 1 else f"{during} after {before or 'nothing'}"
         values, given = _row(tables, prepared, columns, declared, during)
         if before is None:
-            result[name] = Setting(prepared.defaults | values, rows=rows)
+            result[name] = Setting(prepared.defaults | values | fresh, rows=rows)
             continue
         earlier, _ = _row(tables, prepared, columns, declared, before)
-        earlier = prepared.defaults | earlier
+        earlier = prepared.defaults | earlier | fresh
+        values |= {key: -value for key, value in fresh.items()}
         reset = tuple(q for q, label in prepared.starts.items() if q in given)
         # What is not reset rests at what it was; its start is not used.
         result[name] = Setting(earlier | values, reset, earlier, rows)

@@ -6,6 +6,7 @@ and nothing of them is executed.
 
 from __future__ import annotations
 
+import csv
 import re
 import warnings
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from symode.errors import ImportFileError, MissingExtraError
 MOST_YAML: Final = 2**20
 MOST_TABLE: Final = 64 * 2**20
 MOST_ROWS: Final = 1_000_000
+MISSING: Final = "Reading PEtab needs the petab library: install the extra, symode-adjoint[petab]."
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,28 +47,25 @@ def library() -> Any:
     try:
         import petab.v1 as petab
     except ImportError as error:
-        raise MissingExtraError(
-            "Reading PEtab needs the petab library: install the extra, symode-adjoint[petab]."
-        ) from error
+        raise MissingExtraError(MISSING) from error
     return petab
 
 
 def read_tables(source: Any) -> Tables:
-    """Return the tables of a problem of version 1.
+    """Return the tables of a problem of version 1 or 2.
 
     Raises
     ------
     ImportFileError
         Naming the file that is missing, too large, outside the folder, or no table of its kind.
     """
-    petab = library()
     path = Path(source)
     content = _read_yaml(path)
-    version = str(content.get("format_version", ""))
-    if version.split(".")[0] not in ("1", "v1"):
-        raise ImportFileError(
-            f"{path} has the format_version {version or 'missing'}; version 1 is supported."
-        )
+    if version_of(path, content) == 2:
+        from symode.bridges.petab.tables2 import read_tables2
+
+        return read_tables2(path, content)
+    petab = library()
     problem = _only(content.get("problems"), f"{path}: problems")
     if not isinstance(problem, dict):
         raise ImportFileError(f"{path}: problems must be a list of mappings.")
@@ -78,7 +77,7 @@ def read_tables(source: Any) -> Tables:
         return _table(path, folder, names, reader, what)
 
     sbml_name = _only(problem.get("sbml_files"), f"{path}: sbml_files")
-    sbml = _inside(path, folder, sbml_name).read_bytes()
+    sbml = inside(path, folder, sbml_name).read_bytes()
     parameters = content.get("parameter_file")
     return Tables(
         str(path),
@@ -91,9 +90,70 @@ def read_tables(source: Any) -> Tables:
     )
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    import yaml
+def version_of(path: Path, content: dict[str, Any]) -> int:
+    """Return the version of the format, 1 or 2.
 
+    Raises
+    ------
+    ImportFileError
+        For any other.
+    """
+    given = content.get("format_version", "")
+    version = str(given).removeprefix("v").split(".")[0]
+    if version not in ("1", "2"):
+        raise ImportFileError(
+            f"{path} has the format_version {given or 'missing'!r}; version 1 and 2 are supported."
+        )
+    return int(version)
+
+
+def read_rows(
+    path: Path, folder: Path, names: Sequence[Any], columns: Sequence[str], what: str
+) -> list[dict[str, str]]:
+    """Return the rows of all files of one kind, every cell as a text without spaces around it.
+
+    Raises
+    ------
+    ImportFileError
+        Naming the file that lacks one of these columns, or has rows of another length.
+    """
+    rows: list[dict[str, str]] = []
+    for name in names:
+        file = inside(path, folder, name)
+        try:
+            with file.open(encoding="utf-8-sig", newline="") as stream:
+                reader = csv.reader(stream, delimiter="\t")
+                head = [cell.strip() for cell in next(reader, [])]
+                missing = [column for column in columns if column not in head]
+                if missing or len(set(head)) < len(head):
+                    reason = (
+                        f"has no column {', '.join(missing)}" if missing else "repeats a column"
+                    )
+                    raise ImportFileError(f"{file} is no table of {what}: it {reason}.")
+                for line in reader:
+                    if not any(cell.strip() for cell in line):
+                        continue
+                    if len(line) > len(head):
+                        raise ImportFileError(
+                            f"{file}, line {reader.line_num}: {len(line)} cells under "
+                            f"{len(head)} columns."
+                        )
+                    cells = [cell.strip() for cell in line] + [""] * (len(head) - len(line))
+                    rows.append(dict(zip(head, cells, strict=True)))
+                    if len(rows) > MOST_ROWS:
+                        raise ImportFileError(
+                            f"{path}: the tables of {what} have more than {MOST_ROWS} rows."
+                        )
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ImportFileError(f"{file} is no table of {what}: {_brief(error)}.") from None
+    return rows
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        import yaml
+    except ImportError as error:
+        raise MissingExtraError(MISSING) from error
     try:
         size = path.stat().st_size
         if size > MOST_YAML:
@@ -127,7 +187,7 @@ def _table(path: Path, folder: Path, names: Any, reader: Callable[[str], Any], w
         raise ImportFileError(f"{path} names no {what}.")
     frames = []
     for name in listed:
-        file = _inside(path, folder, name)
+        file = inside(path, folder, name)
         try:
             with warnings.catch_warnings():
                 # The library uses what pandas will change.
@@ -142,7 +202,7 @@ def _table(path: Path, folder: Path, names: Any, reader: Callable[[str], Any], w
     return frames[0] if len(frames) == 1 else pd.concat(frames)
 
 
-def _inside(path: Path, folder: Path, name: Any) -> Path:
+def inside(path: Path, folder: Path, name: Any) -> Path:
     """Return a file of the problem's folder.
 
     Raises

@@ -9,7 +9,7 @@ table says.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sympy as sp
@@ -17,6 +17,7 @@ import sympy as sp
 from symode.bridges.petab.formulas import number
 from symode.bridges.sbml.read import SbmlModel, read_sbml
 from symode.bridges.sbml.safety import check_xml, read_text
+from symode.equations.event import Event
 from symode.errors import ImportFileError, MissingExtraError
 
 
@@ -32,20 +33,75 @@ class Prepared:
         {quantity: the parameter that is its start}, of what changes.
     defaults
         {such a parameter: the start the file states}, as an expression in parameters.
+    stated
+        {constant: its initial assignment}, of those that have become parameters.
+    compartments
+        {species: its compartment}, of those that formulas mean as concentrations.
+    fresh
+        A parameter that is positive where the model starts anew, and negative where it goes on from
+        rest; None where no event asks for it.
     """
 
     model: SbmlModel
     starts: dict[str, str]
     defaults: dict[str, sp.Expr]
+    stated: dict[str, sp.Expr] = field(default_factory=dict)
+    compartments: dict[str, str] = field(default_factory=dict)
+    fresh: str | None = None
 
 
-def prepare_model(content: bytes, name: str, targets: Iterable[str]) -> Prepared:
-    """Return the model in which the targets that it has are parameters, or start at one.
+@dataclass(frozen=True, eq=False)
+class Surroundings:
+    """What decides how periods of experiments can change a model.
+
+    Parameters
+    ----------
+    moving
+        Ids that are not constant.
+    assigned_from
+        Names that initial assignments of constants contain.
+    has_events
+        Whether the model has events of its own.
+    """
+
+    moving: frozenset[str]
+    assigned_from: frozenset[str]
+    has_events: bool
+
+
+def look_around(content: bytes, name: str) -> Surroundings:
+    """Return what is needed of a model before it is known what must become a state."""
+    model = open_model(content, name)[1]
+    plain = read_sbml(read_text(content)[0])
+    varying = {*plain.equations.states, plain.equations.time}
+    moving = {key for key, value in plain.values.items() if varying & value.free_symbols}
+    names: set[str] = set()
+    for i in range(model.getNumInitialAssignments()):
+        assignment = model.getInitialAssignment(i)
+        if assignment.getSymbol() in moving or not assignment.isSetMath():
+            continue
+        names |= _names_in(assignment.getMath())
+    return Surroundings(frozenset(moving), frozenset(names), bool(plain.equations.events))
+
+
+def _names_in(tree: Any) -> set[str]:
+    """Return the names of a formula of SBML."""
+    found, open_ = set(), [tree]
+    while open_:
+        node = open_.pop()
+        if node.isName():
+            found.add(node.getName())
+        open_ += [node.getChild(i) for i in range(node.getNumChildren())]
+    return found
+
+
+def open_model(content: bytes, name: str) -> tuple[Any, Any, bytes]:
+    """Return the document, its model, and the text, checked.
 
     Raises
     ------
     ImportFileError
-        Naming a target that a rule assigns, and as `read_sbml`.
+        When it holds no model.
     """
     try:
         import libsbml
@@ -59,16 +115,51 @@ def prepare_model(content: bytes, name: str, targets: Iterable[str]) -> Prepared
     model = document.getModel()
     if model is None:
         raise ImportFileError(f"{name} holds no SBML model.")
+    return document, model, text
+
+
+def prepare_model(
+    content: bytes,
+    name: str,
+    targets: Iterable[str],
+    kept: Iterable[str] = (),
+    rests: bool = False,
+) -> Prepared:
+    """Return the model in which the targets that it has are parameters, or start at one.
+
+    ``kept`` are those that change during an experiment: they become states, parameters that only
+    the tables have included. ``rests`` says whether any experiment goes on from a steady state.
+
+    Raises
+    ------
+    ImportFileError
+        Naming a target that a rule assigns, and as `read_sbml`.
+    """
+    import libsbml
+
+    document, model, text = open_model(content, name)
     taken = {element.getId() for element in document.getListOfAllElements()}
+    original: SbmlModel | None = None
     starts: dict[str, str] = {}
+    stated: dict[str, sp.Expr] = {}
+    held = set(kept)
     changed = False
-    for target in targets:
+    for target in dict.fromkeys([*targets, *held]):
         if not _has(model, target):
-            continue
+            if target not in held:
+                continue
+            # Of the tables alone, and without a value but what they set.
+            parameter = model.createParameter()
+            parameter.setId(target)
+            parameter.setConstant(False)
+            changed = True
         if model.getAssignmentRule(target) is not None:
             raise ImportFileError(
                 f"{name}: the tables set {target}, which an assignment rule of the model sets."
             )
+        if target in held and not _moves(model, target):
+            _hold(model, target, libsbml)
+            changed = True
         if _changes(model, target):
             label = f"{target}_init"
             while label in taken:
@@ -76,15 +167,89 @@ def prepare_model(content: bytes, name: str, targets: Iterable[str]) -> Prepared
             taken.add(label)
             starts[target] = label
         elif model.getInitialAssignment(target) is not None:
+            original = read_sbml(text) if original is None else original
+            stated[target] = original.values[target]
             model.removeInitialAssignment(target)
             changed = True
     plain = read_sbml(document_text(document, libsbml) if changed else text)
     if not starts:
-        return Prepared(plain, {}, {})
-    defaults = {label: _default(plain, target, starts) for target, label in starts.items()}
-    for target, label in starts.items():
-        _start_at(model, target, label, libsbml)
-    return Prepared(read_sbml(document_text(document, libsbml)), starts, defaults)
+        found = Prepared(plain, {}, {})
+    else:
+        defaults = {label: _default(plain, t, starts) for t, label in starts.items()}
+        for target, label in starts.items():
+            _start_at(model, target, label, libsbml)
+        found = Prepared(read_sbml(document_text(document, libsbml)), starts, defaults)
+    boxes = {
+        species.getId(): species.getCompartment()
+        for species in (model.getSpecies(i) for i in range(model.getNumSpecies()))
+        if not species.getHasOnlySubstanceUnits()
+    }
+    found = replace(found, stated=stated, compartments=boxes)
+    return _continuing(found, taken) if rests else found
+
+
+def _continuing(prepared: Prepared, taken: set[str]) -> Prepared:
+    """Make events that hold at the start fire there, but not where a simulation only goes on."""
+    model = prepared.model
+    if all(event.initial_value for event in model.equations.events):
+        return prepared
+    label = "starts_anew"
+    while label in taken:
+        label += "_"
+    fresh = sp.Symbol(label)
+    events: list[Event] = []
+    for event in model.equations.events:
+        if event.initial_value:
+            events.append(event)
+            continue
+        here, there = sp.Gt(fresh, 0), sp.Lt(fresh, 0)
+        events.append(replace(event, trigger=sp.And(event.trigger, here)))
+        events.append(
+            replace(
+                event,
+                trigger=sp.And(event.trigger, there),
+                name=f"{event.name} (going on)",
+                initial_value=True,
+            )
+        )
+    equations = replace(
+        model.equations, parameters=(*model.equations.parameters, fresh), events=tuple(events)
+    )
+    again = SbmlModel(
+        equations, model.theta, model.values, model.concentrations, model.amounts, model.title
+    )
+    return replace(prepared, model=again, fresh=label)
+
+
+def _hold(model: Any, target: str, library: Any) -> None:
+    """Make something constant a state, which keeps its value until an event."""
+    element = model.getElementBySId(target)
+    element.setConstant(False)
+    if model.getSpecies(target) is not None:
+        element.setBoundaryCondition(True)
+    rule = model.createRateRule()
+    rule.setVariable(target)
+    rule.setMath(library.parseL3Formula("0"))
+
+
+def _moves(model: Any, target: str) -> bool:
+    """Whether a rule, a reaction or an event changes a quantity already."""
+    species = model.getSpecies(target)
+    if species is None:
+        return _changes(model, target)
+    if model.getRateRule(target) is not None:
+        return True
+    for i in range(model.getNumEvents()):
+        event = model.getEvent(i)
+        if event.getEventAssignment(target) is not None:
+            return True
+    if species.getConstant() or species.getBoundaryCondition():
+        return False
+    for i in range(model.getNumReactions()):
+        reaction = model.getReaction(i)
+        if reaction.getReactant(target) is not None or reaction.getProduct(target) is not None:
+            return True
+    return False
 
 
 def document_text(document: Any, library: Any) -> bytes:

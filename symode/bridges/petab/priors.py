@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 from symode.errors import ImportFileError, OptionError
+from symode.problems.densities import (
+    CauchyPrior,
+    ExponentialPrior,
+    GammaPrior,
+    RayleighPrior,
+    TruncatedPrior,
+)
 from symode.problems.priors import LaplacePrior, NormalPrior, Prior, UniformPrior
 
 #: {type: (prior, scale of the density, whether it is a density of the scaled parameter)}; None
@@ -47,4 +56,63 @@ def read_priors(frame: Any, name: str) -> dict[str, Prior]:
             result[str(key)] = make(first, second, on=scale, of_scale=of_scale)
         except (ValueError, OptionError) as error:
             raise ImportFileError(f"{name}: the prior of parameter {key}: {error}") from None
+    return result
+
+
+def _log_uniform(low: float, high: float) -> Prior:
+    return UniformPrior(math.log(low), math.log(high), on="log")
+
+
+#: {distribution of version 2: (prior, how many parameters it has)}.
+KINDS2: dict[str, tuple[Callable[..., Prior], int]] = {
+    "cauchy": (CauchyPrior, 2),
+    "chisquare": (lambda degrees: GammaPrior(degrees / 2, 2.0), 1),
+    "exponential": (ExponentialPrior, 1),
+    "gamma": (GammaPrior, 2),
+    "laplace": (LaplacePrior, 2),
+    "log-laplace": (lambda mean, scale: LaplacePrior(mean, scale, on="log"), 2),
+    "log-normal": (lambda mean, sd: NormalPrior(mean, sd, on="log"), 2),
+    "log-uniform": (_log_uniform, 2),
+    "normal": (NormalPrior, 2),
+    "rayleigh": (RayleighPrior, 1),
+    "uniform": (UniformPrior, 2),
+}
+
+
+def read_priors2(frame: Any, name: str) -> dict[str, Prior]:
+    """Return the priors of version 2, cut off at the bounds.
+
+    Where any parameter has one, those without are uniform between their bounds.
+
+    Raises
+    ------
+    ImportFileError
+        Naming the parameter whose prior is unknown or has wrong values.
+    """
+    estimated = frame[frame["estimate"] == 1]
+    if not estimated["priorDistribution"].any():
+        return {}
+    result: dict[str, Prior] = {}
+    for key, row in estimated.iterrows():
+        kind, text = row["priorDistribution"], row["priorParameters"]
+        low, high = float(row["lowerBound"]), float(row["upperBound"])
+        where = f"{name}: the prior of parameter {key}"
+        if not kind:
+            if math.isfinite(high - low) and low < high:
+                result[str(key)] = UniformPrior(low, high)
+            continue
+        if kind not in KINDS2:
+            raise ImportFileError(f"{where} is {kind!r}; supported are {', '.join(KINDS2)}.")
+        make, count = KINDS2[kind]
+        try:
+            values = [float(value) for value in text.split(";") if value.strip()]
+            if len(values) != count:
+                raise ImportFileError(
+                    f"{where}: {kind} takes {count} parameters; it has {len(values)}."
+                )
+            result[str(key)] = TruncatedPrior(make(*values), low, high)
+        except ImportFileError:
+            raise
+        except (ValueError, OptionError) as error:
+            raise ImportFileError(f"{where}: {error}") from None
     return result

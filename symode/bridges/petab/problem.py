@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from symode.errors import GradientError
+from symode.problems.censoring import KNOWN
 from symode.problems.parts import Part
 from symode.problems.priors import prior_terms
 from symode.problems.problem import Problem
@@ -28,6 +31,8 @@ class PetabProblem(Problem):
         The measurement table.
     rows
         {condition: {column: rows of the table}}.
+    times
+        When each row was measured in its condition: at its start for those at rest.
     """
 
     def __init__(
@@ -36,10 +41,12 @@ class PetabProblem(Problem):
         nominal: Mapping[str, float],
         measurements: Any,
         rows: Mapping[str, Mapping[str, Sequence[int]]],
+        times: Floats,
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
         self.nominal, self.measurements = dict(nominal), measurements
+        self._times = times
         self._rows = {name: dict(columns) for name, columns in rows.items()}
         self._given = (
             self._given[0],
@@ -48,6 +55,7 @@ class PetabProblem(Problem):
                 "nominal": self.nominal,
                 "measurements": measurements,
                 "rows": self._rows,
+                "times": times,
             },
         )
 
@@ -58,8 +66,16 @@ class PetabProblem(Problem):
     def llh(self, theta: Any = None) -> float:
         """Return the log-likelihood of the measurements, without priors."""
         outer = self.parameters(self.nominal if theta is None else theta)
-        prior = prior_terms(self.priors, outer, np.ones(0), np.empty(0, dtype=np.intp))
-        return prior.value - self.value(outer)
+        try:
+            return -self.log_prior(outer) - self.value(outer)
+        except GradientError:
+            # A value without a gradient: an event at an observation, or one that grazes.
+            return -self._terms(outer)
+
+    def log_prior(self, theta: Any = None) -> float:
+        """Return the logarithm of the priors' density of the parameters; 0 without priors."""
+        outer = self.parameters(self.nominal if theta is None else theta)
+        return -prior_terms(self.priors, outer, np.ones(0), np.empty(0, dtype=np.intp)).value
 
     def chi2(self, theta: Any = None) -> float:
         """Return the sum of squared residuals, each divided by its sigma."""
@@ -75,6 +91,19 @@ class PetabProblem(Problem):
         frame = self.measurements.drop(columns="measurement").copy()
         frame["simulation"] = values
         return frame
+
+    def _terms(self, theta: Any) -> float:
+        """Return the negative log-likelihood from courses alone."""
+        found = []
+        columns = {column.name: column for column in self.columns}
+        measured = self.measurements["measurement"].to_numpy(dtype=float)
+        for part in self.parts:
+            for name, simulated, sigma in self._courses(part, theta):
+                column = columns[name]
+                scaled = column.noise.measure.scaled
+                u = scaled(measured[self._rows[part.name][name]])
+                found.append(column.slopes(KNOWN, u, scaled(simulated), sigma).terms)
+        return math.fsum(np.concatenate(found))
 
     def _residuals(self, theta: Any) -> Floats:
         found = []
@@ -92,7 +121,7 @@ class PetabProblem(Problem):
         outer = self.parameters(self.nominal if theta is None else theta)
         rows = self._rows[part.name]
         columns = [column for column in self.columns if column.name in rows]
-        times = self.measurements["time"].to_numpy(dtype=float)
+        times = self._times
         wanted = np.unique(np.concatenate([times[rows[c.name]] for c in columns]))
         expressions = [e for c in columns for e in (c.expression, c.sigma)]
         found = self.courses(outer, wanted, expressions, part.name)

@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import sympy as sp
+from numpy.typing import NDArray
 
 from symode.bridges.petab.checks import check_tables
 from symode.bridges.petab.columns import Observed, make_columns
 from symode.bridges.petab.conditions import Setting, read_settings
+from symode.bridges.petab.courses import (
+    Jumps,
+    Plan,
+    changes_of,
+    make_jumps,
+    plan_courses,
+    settings_of,
+)
 from symode.bridges.petab.files import Tables, read_tables
-from symode.bridges.petab.model import Prepared, prepare_model
-from symode.bridges.petab.priors import read_priors
+from symode.bridges.petab.formulas import parse
+from symode.bridges.petab.model import Prepared, look_around, prepare_model
+from symode.bridges.petab.priors import read_priors, read_priors2
 from symode.bridges.petab.problem import PetabProblem
+from symode.bridges.petab.tables2 import Tables2
 from symode.equations.walk import symbols_in
 from symode.errors import ImportFileError, ModelError, OptionError
 from symode.interface.model import Model
 from symode.problems.data import Data
+from symode.problems.densities import TruncatedPrior
+
+Floats = NDArray[np.float64]
 
 #: Unless the caller says otherwise. Likelihoods of published problems agree to 1e-6 and better with
 #: these; most of them are stiff somewhere within the bounds of their parameters.
 DEFAULTS: dict[str, Any] = {"solver": "rodas5p", "rtol": 1e-8, "atol": 1e-10}
 
 
-def read_petab(source: Any, **options: Any) -> PetabProblem:
+def read_petab(source: Any, *, scale: Any = None, **options: Any) -> PetabProblem:
     r"""Return the problem of a PEtab file (version 1, with an SBML model).
 
     Parameters, bounds, scales and priors are those of the parameter table; each pair of
@@ -78,15 +92,16 @@ def read_petab(source: Any, **options: Any) -> PetabProblem:
     2.6948
     """
     tables = read_tables(source)
-    check_tables(tables)
-    parameters = tables.parameters
-    columns = [str(c) for c in tables.conditions.columns if c != "conditionName"]
-    prepared = prepare_model(tables.sbml, tables.sbml_name, [*columns, *parameters.index])
-    names = _Names(tables, prepared, columns)
-    observed = make_columns(tables, names.meaning)
-    settings = read_settings(tables, prepared, columns, names.declared)
-    model, own = _with_parameters(prepared, observed, names)
-    data, rows = _data(tables, observed, settings)
+    made = _version2(tables) if isinstance(tables, Tables2) else _version1(tables)
+    prepared, observed, settings, model = made.prepared, made.observed, made.settings, made.model
+    parameters, own = tables.parameters, set(model.equations.parameter_names)
+    times = tables.measurements["time"].to_numpy(dtype=float)
+    for setting in settings.values():
+        if setting.course is not None:
+            # At rest: measured where the part that begins there starts.
+            times = times.copy()
+            times[setting.rows] = setting.t0
+    data, rows = _data(tables, times, observed, settings)
     outer = {s.name for setting in settings.values() for s in setting.symbols}
     outer |= set(parameters.index[parameters["estimate"] == 1])
     fixed = {
@@ -102,6 +117,8 @@ def read_petab(source: Any, **options: Any) -> PetabProblem:
     unset = [name for name, value in fixed.items() if not np.isfinite(value)]
     if unset:
         raise ImportFileError(f"{tables.name}: these parameters have no value: {', '.join(unset)}.")
+    read = read_priors2 if isinstance(tables, Tables2) else read_priors
+    priors = read(parameters, tables.name)
     try:
         return PetabProblem(
             model,
@@ -111,17 +128,78 @@ def read_petab(source: Any, **options: Any) -> PetabProblem:
                 name: setting.condition(model.equations) for name, setting in settings.items()
             },
             parameters=[p for p in known if p not in own],
-            priors=read_priors(parameters, tables.name),
-            bounds={p: _bounds(parameters, p) for p in free},
-            scale={p: parameters.loc[p, "parameterScale"] for p in free},
+            priors={p: prior for p, prior in priors.items() if p in free},
+            bounds={p: _bounds(parameters, p, priors.get(p)) for p in free},
+            scale={p: parameters.loc[p, "parameterScale"] for p in free}
+            if scale is None
+            else scale,
             fixed=fixed,
             nominal={p: _nominal(parameters, p) for p in known},
             measurements=tables.measurements.reset_index(drop=True),
             rows=rows,
+            times=times,
             **(DEFAULTS | options),
         )
     except (OptionError, ModelError) as error:
         raise ImportFileError(f"{tables.name}: {error}") from error
+
+
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """The model, what is measured of it, and the experiments."""
+
+    prepared: Prepared
+    observed: list[Observed]
+    settings: Mapping[str, Setting]
+    model: Model
+
+
+def _version1(tables: Tables) -> _Made:
+    check_tables(tables)
+    columns = [str(c) for c in tables.conditions.columns if c != "conditionName"]
+    rested = "preequilibrationConditionId" in tables.measurements.columns
+    targets = [*columns, *tables.parameters.index]
+    prepared = prepare_model(tables.sbml, tables.sbml_name, targets, rests=rested)
+    names = _Names(tables, prepared, columns)
+    observed = make_columns(tables, names.meaning)
+    settings = read_settings(tables, prepared, columns, names.declared)
+    return _Made(prepared, observed, settings, _with_parameters(prepared, observed, names, None))
+
+
+def _version2(tables: Tables2) -> _Made:
+    plan = plan_courses(tables, look_around(tables.sbml, tables.sbml_name))
+    periods = {c for p in plan.courses for c in (*(p.before or ()), *p.first)}
+    periods |= {c for p in plan.courses for q in p.later for c in q.conditions}
+    columns = list(changes_of(tables, sorted(periods)))
+    own = [tables.aliases.get(p, p) for p in tables.parameters.index]
+    prepared = prepare_model(
+        tables.sbml,
+        tables.sbml_name,
+        [*columns, *own],
+        plan.kept,
+        any(course.before is not None or course.last for course in plan.courses),
+    )
+    names = _Names(tables, prepared, columns)
+    observed = make_columns(tables, names.meaning)
+    _check_rest(tables, plan, prepared, observed)
+    jumps = make_jumps(tables, plan, prepared, names.meaning)
+    settings = settings_of(tables, plan, prepared, jumps)
+    return _Made(prepared, observed, settings, _with_parameters(prepared, observed, names, jumps))
+
+
+def _check_rest(
+    tables: Tables2, plan: Plan, prepared: Prepared, observed: Sequence[Observed]
+) -> None:
+    """Raise for an observable of time that is measured at rest."""
+    last = {row for course in plan.courses for row in course.last}
+    time = prepared.model.equations.time
+    for column in observed:
+        used = symbols_in([column.expression, column.noise.sigma])
+        if time in used and last.intersection(column.rows):
+            raise ImportFileError(
+                f"{tables.name}: observable {column.observable} depends on time, and is measured "
+                "at time inf."
+            )
 
 
 @dataclass(eq=False)
@@ -131,20 +209,43 @@ class _Names:
     tables: Tables
     prepared: Prepared
     columns: list[str]
+    active: list[str] = field(default_factory=list)
 
     @property
     def declared(self) -> set[str]:
         """Names of the parameter table and of the columns of the condition table."""
         return {*self.tables.parameters.index, *self.columns}
 
+    def _observable(self, name: str) -> sp.Expr:
+        """Return what another observable measures.
+
+        Raises
+        ------
+        ImportFileError
+            When it has placeholders, or is defined through itself.
+        """
+        where = f"{self.tables.name}: observable {name}"
+        if name in self.active:
+            raise ImportFileError(f"{where} is defined through itself.")
+        self.active.append(name)
+        try:
+            formula = self.tables.observables.loc[name, "observableFormula"]
+            return parse(formula, f"{where}, observableFormula", self.meaning)
+        finally:
+            self.active.pop()
+
     def meaning(self, name: str) -> sp.Expr:
         model = self.prepared.model
+        if isinstance(self.tables, Tables2):
+            name = self.tables.aliases.get(name, name)
         if name in model.values:
             return model.values[name]
         if name == "time":
             return model.equations.time
         if name in self.declared:
             return sp.Symbol(name)
+        if name in self.tables.observables.index:
+            return self._observable(name)
         raise ImportFileError(
             f"{self.tables.name}: a formula uses {name!r}, which neither the model nor a table "
             "defines."
@@ -152,27 +253,27 @@ class _Names:
 
 
 def _with_parameters(
-    prepared: Prepared, observed: list[Observed], names: _Names
-) -> tuple[Model, set[str]]:
-    """Return the model with the parameters of observables and noise, and all its parameters."""
+    prepared: Prepared, observed: list[Observed], names: _Names, jumps: Jumps | None
+) -> Model:
+    """Return the model with the parameters of observables, noise and jumps, and the jumps."""
     equations = prepared.model.equations
     expressions = [e for column in observed for e in (column.expression, column.noise.sigma)]
+    events, times = equations.events, []
+    if jumps is not None:
+        events, times = (*jumps.events, *events), list(jumps.times.values())
+        expressions += [value for event in jumps.events for _, value in event.assignments]
     used = {s.name for s in symbols_in([e for e in expressions if isinstance(e, sp.Basic)])}
     taken = {*equations.parameter_names, *equations.state_names, str(equations.time)}
     extra = [n for n in [*names.tables.parameters.index, *names.columns] if n in used - taken]
-    extended = replace(
-        equations, parameters=(*equations.parameters, *(sp.Symbol(n) for n in dict.fromkeys(extra)))
-    )
-    return Model(extended), set(extended.parameter_names)
+    added = (*(sp.Symbol(n) for n in dict.fromkeys(extra)), *times)
+    return Model(replace(equations, parameters=(*equations.parameters, *added), events=events))
 
 
 def _data(
-    tables: Tables, observed: list[Observed], settings: Mapping[str, Setting]
+    tables: Tables, times: Floats, observed: list[Observed], settings: Mapping[str, Setting]
 ) -> tuple[dict[str, Data], dict[str, dict[str, list[int]]]]:
     """Return measurements and their rows, by condition and column."""
-    frame = tables.measurements
-    times = frame["time"].to_numpy(dtype=float)
-    values = frame["measurement"].to_numpy(dtype=float)
+    values = tables.measurements["measurement"].to_numpy(dtype=float)
     where = {row: name for name, setting in settings.items() for row in setting.rows}
     rows: dict[str, dict[str, list[int]]] = {name: {} for name in settings}
     for column in observed:
@@ -195,6 +296,10 @@ def _nominal(frame: Any, name: str) -> float:
     return float(frame.loc[name, "nominalValue"])
 
 
-def _bounds(frame: Any, name: str) -> tuple[float, float]:
+def _bounds(frame: Any, name: str, prior: Any) -> tuple[float, float]:
+    """Return the bounds of a parameter, inside the support of its prior."""
     low, high = float(frame.loc[name, "lowerBound"]), float(frame.loc[name, "upperBound"])
-    return (-np.inf if low != low else low), (np.inf if high != high else high)
+    low, high = (-np.inf if low != low else low), (np.inf if high != high else high)
+    if isinstance(prior, TruncatedPrior):
+        return max(low, prior.support[0]), min(high, prior.support[1])
+    return low, high
