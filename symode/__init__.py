@@ -60,6 +60,8 @@ _HOME = {
     "fit": "symode.problems.fit",
     "LogDensity": "symode.problems.log_density",
     "sample": "symode.bridges.nuts",
+    "read_antimony": "symode.bridges.antimony",
+    "write_antimony": "symode.bridges.antimony",
     "read_sbml": "symode.bridges.sbml",
     "write_sbml": "symode.bridges.sbml",
     "SbmlModel": "symode.bridges.sbml",
@@ -154,14 +156,17 @@ __all__ = [
     "global_sensitivity",
     "local_sensitivity",
     "reactions",
+    "read_antimony",
     "read_petab",
     "read_sbml",
     "sample",
     "verify",
+    "write_antimony",
     "write_sbml",
 ]
 
 if TYPE_CHECKING:
+    from symode.bridges.antimony import read_antimony, write_antimony
     from symode.bridges.nuts import sample
     from symode.bridges.petab import PetabProblem, read_petab
     from symode.bridges.sbml import SbmlModel, read_sbml, write_sbml

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from fractions import Fraction
 from typing import Any, Final
 
 import sympy as sp
@@ -123,12 +122,15 @@ class Trees:
 
     def _float(self, value: float) -> Any:
         """Return a number: libSBML writes 15 digits, so some need a second one for the rest."""
-        node = self.library.ASTNode(self.library.AST_REAL)
+        lib = self.library
+        node, rest = lib.ASTNode(lib.AST_REAL), lib.ASTNode(lib.AST_REAL)
         written = float(f"{value:.14e}")
         node.setValue(written)
-        # Exact, since both are near each other.
-        rest = float(Fraction(value) - Fraction(written))
-        return node if rest == 0 else self._apply(self.library.AST_PLUS, node, self._float(rest))
+        if written == value:
+            return node
+        # Both are near each other, so the difference is exact; 15 digits of it are enough.
+        rest.setValue(value - written)
+        return self._apply(lib.AST_PLUS, node, rest)
 
     def _product(self, e: sp.Expr, done: Mapping[int, Any]) -> Any:
         """Return a product as a quotient where factors have negative powers."""

@@ -125,6 +125,9 @@ class _Writing:
         self.numbers: dict[str, float] = {}
         document = library.SBMLDocument(3, 2)
         self.document, self.model = document, document.createModel()
+        taken = {*eq.state_names, *eq.parameter_names, *(label for label, _ in eq.observables)}
+        while name in taken:
+            name += "_"
         self.model.setId(name)
 
     def text(self) -> str:
