@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import re
 from pathlib import Path
@@ -74,6 +75,28 @@ def test_every_expression_of_the_suite_has_its_value_in_compiled_code() -> None:
         names = {f"p{i}": v for i, v in enumerate(values)}
         for found in both_ways(text, names):
             assert found == pytest.approx(float(case["expected"]), **CLOSE), (text, values)
+
+
+@needs_data
+def test_every_formula_of_the_suites_and_benchmarks_means_what_the_petab_library_reads() -> None:
+    library = pytest.importorskip("petab.v1.math")
+    formulas = set()
+    for path in FILE.parents[3].rglob("*.tsv"):
+        with path.open() as file:
+            for row in csv.DictReader(file, delimiter="\t"):
+                columns = ("observableFormula", "noiseFormula", "targetValue")
+                formulas |= {row[column] for column in columns if row.get(column)}
+    assert len(formulas) > 100
+    for text in sorted(formulas):
+        other = library.sympify_petab(text)
+        names = sorted(symbol.name for symbol in other.free_symbols)
+        values = dict(zip(names, np.linspace(0.3, 1.9, len(names)), strict=True))
+        mine = parse(text, "here", sp.Symbol)
+        assert {symbol.name for symbol in mine.free_symbols} == set(names)
+        # Each evaluated as it stands: sums in another order differ in their last places.
+        found = float(mine.xreplace({sp.Symbol(n): sp.Float(v) for n, v in values.items()}))
+        wanted = float(other.xreplace({s: sp.Float(values[s.name]) for s in other.free_symbols}))
+        assert found == pytest.approx(wanted, rel=1e-12), text
 
 
 @pytest.mark.parametrize(

@@ -61,8 +61,7 @@ def make_columns(tables: Tables, meaning: Meaning) -> list[Observed]:
         Naming the observable and the row of a wrong override.
     """
     frame = tables.measurements
-    count = len(frame)
-    empty = [float("nan")] * count
+    empty = [""] * len(frame["observableId"])
     observed = frame.get("observableParameters", empty)
     noisy = frame.get("noiseParameters", empty)
     groups: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[int]] = {}
@@ -99,8 +98,8 @@ def _formulas(
     where: str,
 ) -> tuple[sp.Expr, sp.Expr]:
     """Return what is measured, and its spread, with the overrides in place."""
-    formula = tables.observables.loc[key, "observableFormula"]
-    spread = tables.observables.loc[key, "noiseFormula"]
+    formula = tables.observables[key]["observableFormula"]
+    spread = tables.observables[key]["noiseFormula"]
     given: dict[str, str] = {}
     for kind, values, names in (
         ("observableParameter", first, _placeholders(tables, key, "observable", (formula, spread))),
@@ -132,8 +131,8 @@ def _formulas(
 def _placeholders(tables: Tables, key: str, kind: str, formulas: tuple[Any, ...]) -> list[str]:
     """Return the names that overrides stand for, in order."""
     column = f"{kind}Placeholders"
-    if column in tables.observables.columns:
-        return list(tables.observables.loc[key, column])
+    if column in tables.observables[key]:
+        return list(tables.observables[key][column])
     start = f"{kind}Parameter"
     text = " ".join(map(str, formulas))
     found = re.findall(rf"\b{start}(\d+)_{re.escape(key)}\b", text)
@@ -149,7 +148,7 @@ def _override(text: str, meaning: Meaning, where: str) -> sp.Expr:
 
 
 def _noise(tables: Tables, key: str, sigma: sp.Expr, where: str) -> Noise:
-    row: Mapping[str, Any] = tables.observables.loc[key]
+    row: Mapping[str, Any] = tables.observables[key]
     scale, kind = (
         _choice(row, "observableTransformation", "lin"),
         _choice(row, "noiseDistribution", "normal"),

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import sympy as sp
 
-from symode.bridges.petab.files import Tables
 from symode.bridges.petab.formulas import is_identifier, number
 from symode.bridges.petab.model import Prepared
+from symode.bridges.petab.tables1 import Tables1
 from symode.equations.equations import Equations
 from symode.equations.walk import symbols_in
 from symode.errors import ImportFileError
@@ -67,7 +65,7 @@ class Setting:
 
 
 def read_settings(
-    tables: Tables, prepared: Prepared, columns: list[str], declared: set[str]
+    tables: Tables1, prepared: Prepared, columns: list[str], declared: set[str]
 ) -> dict[str, Setting]:
     """Return the experiments of the measurement table by name, in its order.
 
@@ -78,10 +76,10 @@ def read_settings(
     """
     frame = tables.measurements
     simulated = frame["simulationConditionId"]
-    rested = frame.get("preequilibrationConditionId", [None] * len(frame))
+    rested = frame.get("preequilibrationConditionId", [""] * len(simulated))
     found: dict[tuple[str | None, str], list[int]] = {}
     for row, (before, during) in enumerate(zip(rested, simulated, strict=True)):
-        first = before if isinstance(before, str) and before else None
+        first = before or None
         found.setdefault((first, during), []).append(row)
     names = [during for _, during in found]
     result: dict[str, Setting] = {}
@@ -102,7 +100,7 @@ def read_settings(
 
 
 def _row(
-    tables: Tables,
+    tables: Tables1,
     prepared: Prepared,
     columns: list[str],
     declared: set[str],
@@ -111,14 +109,14 @@ def _row(
     """Return what a row of the condition table sets, and the columns that are not empty."""
     values: dict[str, sp.Expr] = {}
     given: set[str] = set()
-    row: Mapping[str, Any] = tables.conditions.loc[condition]
+    row = tables.conditions[condition]
     known = prepared.model.values
     used = {str(p) for p in prepared.model.equations.parameters}
     for column in columns:
         value = row[column]
         target = prepared.starts.get(column, column)
         where = f"{tables.name}: condition {condition}, column {column}"
-        if _is_empty(value):
+        if not value:
             # The value of the model; after a pre-equilibration the value at rest.
             if column not in prepared.starts:
                 values[column] = _stated(prepared, column, where)
@@ -135,18 +133,17 @@ def _row(
     return values, given
 
 
-def _value(value: Any, where: str, declared: set[str]) -> sp.Expr:
+def _value(text: str, where: str, declared: set[str]) -> sp.Expr:
     try:
-        result = float(value)
-    except (TypeError, ValueError):
-        text = str(value).strip()
+        result = float(text)
+    except ValueError:
         if is_identifier(text) and text in declared:
             return sp.Symbol(text)
         raise ImportFileError(
             f"{where} holds {text!r}, which is neither a number nor a parameter of a table."
         ) from None
     if not np.isfinite(result):
-        raise ImportFileError(f"{where} holds {value}: a finite number is expected.")
+        raise ImportFileError(f"{where} holds {text}: a finite number is expected.")
     return number(result)
 
 
@@ -156,9 +153,3 @@ def _stated(prepared: Prepared, column: str, where: str) -> sp.Expr:
     if found != found:
         raise ImportFileError(f"{where} is empty, and the model states no value of {column}.")
     return number(found)
-
-
-def _is_empty(value: Any) -> bool:
-    if isinstance(value, str):
-        return value.strip().lower() in ("", "nan")
-    return value is None or bool(value != value)

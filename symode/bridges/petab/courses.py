@@ -89,7 +89,7 @@ def read_courses(tables: Tables2) -> list[Course]:
         Naming a measurement before its experiment starts.
     """
     frame = tables.measurements
-    taken = frame["time"].to_numpy(dtype=float)
+    taken = frame["time"]
     rows: dict[str, list[int]] = {}
     for row, key in enumerate(frame["experimentId"]):
         rows.setdefault(key, []).append(row)
@@ -198,7 +198,7 @@ def make_jumps(tables: Tables2, plan: Plan, prepared: Prepared, meaning: Meaning
         for key in found:
             most[key] = max(most.get(key, 0), found.count(key))
     time = prepared.model.equations.time
-    taken = {*prepared.model.values, *tables.parameters.index, *plan.kept}
+    taken = {*prepared.model.values, *tables.parameters, *plan.kept}
     events: list[Event] = []
     times: dict[tuple[tuple[str, ...], int], sp.Symbol] = {}
     for key, count in most.items():
@@ -279,7 +279,7 @@ class Values:
                 )
             found[target] = prepared.stated.get(target, number(model.theta[target]))
         aliases = self.tables.aliases
-        for parameter in self.tables.parameters.index:
+        for parameter in self.tables.parameters:
             quantity = aliases.get(parameter, parameter)
             if quantity in prepared.starts or parameter in aliases:
                 found[prepared.starts.get(quantity, quantity)] = sp.Symbol(parameter)
@@ -298,7 +298,7 @@ class Values:
             key = starts.get(name, name)
             if key in values:
                 return values[key]
-            if name in self.tables.parameters.index:
+            if name in self.tables.parameters:
                 return sp.Symbol(name)
             if name in model.theta:
                 return sp.Symbol(name)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import csv
 import re
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from symode.bridges.petab.cells import Columns, Rows
 from symode.errors import ImportFileError, MissingExtraError
 
 #: Bytes of the file that lists the others, of one table; rows of all tables of one kind.
@@ -25,30 +25,30 @@ MISSING: Final = "Reading PEtab needs the petab library: install the extra, symo
 
 @dataclass(frozen=True, eq=False)
 class Tables:
-    """The tables of a problem, as data frames of the `petab` library, and its model's text."""
+    """The tables of a problem, and its model's text.
+
+    Parameters
+    ----------
+    name
+        Of the file that lists the others.
+    measurements
+        {column: cells}, times and measurements as arrays.
+    observables, parameters
+        {id: {column: cell}}.
+    sbml, sbml_name
+        The model.
+    """
 
     name: str
-    conditions: Any
-    measurements: Any
-    observables: Any
-    parameters: Any
+    measurements: Columns
+    observables: dict[str, dict[str, Any]]
+    parameters: dict[str, dict[str, Any]]
     sbml: bytes
     sbml_name: str
 
-
-def library() -> Any:
-    """Return the module petab.v1.
-
-    Raises
-    ------
-    MissingExtraError
-        When it is not installed.
-    """
-    try:
-        import petab.v1 as petab
-    except ImportError as error:
-        raise MissingExtraError(MISSING) from error
-    return petab
+    def estimated(self, name: str) -> bool:
+        """Whether a parameter is to be estimated."""
+        return bool(self.parameters[name]["estimate"])
 
 
 def read_tables(source: Any) -> Tables:
@@ -59,35 +59,13 @@ def read_tables(source: Any) -> Tables:
     ImportFileError
         Naming the file that is missing, too large, outside the folder, or no table of its kind.
     """
+    from symode.bridges.petab.tables1 import read_tables1
+    from symode.bridges.petab.tables2 import read_tables2
+
     path = Path(source)
-    content = _read_yaml(path)
-    if version_of(path, content) == 2:
-        from symode.bridges.petab.tables2 import read_tables2
-
-        return read_tables2(path, content)
-    petab = library()
-    problem = _only(content.get("problems"), f"{path}: problems")
-    if not isinstance(problem, dict):
-        raise ImportFileError(f"{path}: problems must be a list of mappings.")
-    folder = path.resolve().parent
-    if problem.get("mapping_files"):
-        raise ImportFileError(f"{path} has mapping_files, which are not supported.")
-
-    def table(names: Any, reader: Callable[[str], Any], what: str) -> Any:
-        return _table(path, folder, names, reader, what)
-
-    sbml_name = _only(problem.get("sbml_files"), f"{path}: sbml_files")
-    sbml = inside(path, folder, sbml_name).read_bytes()
-    parameters = content.get("parameter_file")
-    return Tables(
-        str(path),
-        table(problem.get("condition_files"), petab.get_condition_df, "condition_files"),
-        table(problem.get("measurement_files"), petab.get_measurement_df, "measurement_files"),
-        table(problem.get("observable_files"), petab.get_observable_df, "observable_files"),
-        table(parameters, petab.get_parameter_df, "parameter_file"),
-        sbml,
-        str(sbml_name),
-    )
+    content = read_yaml(path)
+    read = read_tables2 if version_of(path, content) == 2 else read_tables1
+    return read(path, content)
 
 
 def version_of(path: Path, content: dict[str, Any]) -> int:
@@ -109,7 +87,7 @@ def version_of(path: Path, content: dict[str, Any]) -> int:
 
 def read_rows(
     path: Path, folder: Path, names: Sequence[Any], columns: Sequence[str], what: str
-) -> list[dict[str, str]]:
+) -> Rows:
     """Return the rows of all files of one kind, every cell as a text without spaces around it.
 
     Raises
@@ -117,7 +95,7 @@ def read_rows(
     ImportFileError
         Naming the file that lacks one of these columns, or has rows of another length.
     """
-    rows: list[dict[str, str]] = []
+    rows: Rows = []
     for name in names:
         file = inside(path, folder, name)
         try:
@@ -149,7 +127,16 @@ def read_rows(
     return rows
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the content of the file that lists the others.
+
+    Raises
+    ------
+    ImportFileError
+        When it is too large, no YAML, or has aliases or tags.
+    MissingExtraError
+        Without PyYAML, which the extra ``petab`` installs.
+    """
     try:
         import yaml
     except ImportError as error:
@@ -176,30 +163,6 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ImportFileError(f"{path} must hold a mapping: format_version, parameter_file, ...")
     return content
-
-
-def _table(path: Path, folder: Path, names: Any, reader: Callable[[str], Any], what: str) -> Any:
-    """Return the rows of all files of one kind."""
-    import pandas as pd
-
-    listed = names if isinstance(names, list) else [names]
-    if not listed or listed == [None]:
-        raise ImportFileError(f"{path} names no {what}.")
-    frames = []
-    for name in listed:
-        file = inside(path, folder, name)
-        try:
-            with warnings.catch_warnings():
-                # The library uses what pandas will change.
-                warnings.simplefilter("ignore")
-                frames.append(reader(str(file)))
-        except (ImportFileError, MemoryError):
-            raise
-        except Exception as error:  # the library raises all kinds
-            raise ImportFileError(f"{file} is no table of {what}: {_brief(error)}.") from None
-    if sum(len(frame) for frame in frames) > MOST_ROWS:
-        raise ImportFileError(f"{path}: the tables of {what} have more than {MOST_ROWS} rows.")
-    return frames[0] if len(frames) == 1 else pd.concat(frames)
 
 
 def inside(path: Path, folder: Path, name: Any) -> Path:
@@ -230,7 +193,14 @@ def inside(path: Path, folder: Path, name: Any) -> Path:
     return file
 
 
-def _only(given: Any, what: str) -> Any:
+def only(given: Any, what: str) -> Any:
+    """Return the one entry of a list.
+
+    Raises
+    ------
+    ImportFileError
+        When there are more, or none.
+    """
     if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != 1:
         count = len(given) if isinstance(given, Sequence) and not isinstance(given, str) else 0
         raise ImportFileError(f"{what} must list exactly one entry; it lists {count}.")

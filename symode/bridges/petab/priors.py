@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from symode.errors import ImportFileError, OptionError
@@ -15,6 +15,8 @@ from symode.problems.densities import (
     TruncatedPrior,
 )
 from symode.problems.priors import LaplacePrior, NormalPrior, Prior, UniformPrior
+
+Table = Mapping[str, Mapping[str, Any]]
 
 #: {type: (prior, scale of the density, whether it is a density of the scaled parameter)}; None
 #: stands for the parameter's own scale.
@@ -30,7 +32,7 @@ KINDS: dict[str, tuple[Any, str | None, bool]] = {
 }
 
 
-def read_priors(frame: Any, name: str) -> dict[str, Prior]:
+def read_priors(table: Table, name: str) -> dict[str, Prior]:
     """Return the priors of the estimated parameters that have one.
 
     Raises
@@ -39,11 +41,9 @@ def read_priors(frame: Any, name: str) -> dict[str, Prior]:
         Naming the parameter whose prior is unknown or has wrong values.
     """
     result: dict[str, Prior] = {}
-    if "objectivePriorType" not in frame.columns:
-        return result
-    for key, row in frame.iterrows():
-        kind = row["objectivePriorType"]
-        if not isinstance(kind, str) or not kind or not row["estimate"]:
+    for key, row in table.items():
+        kind = row.get("objectivePriorType", "")
+        if not kind or not row["estimate"]:
             continue
         if kind not in KINDS:
             raise ImportFileError(
@@ -51,9 +51,9 @@ def read_priors(frame: Any, name: str) -> dict[str, Prior]:
             )
         make, on, of_scale = KINDS[kind]
         try:
-            first, second = (float(v) for v in str(row["objectivePriorParameters"]).split(";"))
+            first, second = (float(v) for v in row.get("objectivePriorParameters", "").split(";"))
             scale = on or row["parameterScale"]
-            result[str(key)] = make(first, second, on=scale, of_scale=of_scale)
+            result[key] = make(first, second, on=scale, of_scale=of_scale)
         except (ValueError, OptionError) as error:
             raise ImportFileError(f"{name}: the prior of parameter {key}: {error}") from None
     return result
@@ -79,7 +79,7 @@ KINDS2: dict[str, tuple[Callable[..., Prior], int]] = {
 }
 
 
-def read_priors2(frame: Any, name: str) -> dict[str, Prior]:
+def read_priors2(table: Table, name: str) -> dict[str, Prior]:
     """Return the priors of version 2, cut off at the bounds.
 
     Where any parameter has one, those without are uniform between their bounds.
@@ -89,17 +89,17 @@ def read_priors2(frame: Any, name: str) -> dict[str, Prior]:
     ImportFileError
         Naming the parameter whose prior is unknown or has wrong values.
     """
-    estimated = frame[frame["estimate"] == 1]
-    if not estimated["priorDistribution"].any():
+    estimated = {key: row for key, row in table.items() if row["estimate"]}
+    if not any(row.get("priorDistribution") for row in estimated.values()):
         return {}
     result: dict[str, Prior] = {}
-    for key, row in estimated.iterrows():
-        kind, text = row["priorDistribution"], row["priorParameters"]
+    for key, row in estimated.items():
+        kind, text = row.get("priorDistribution", ""), row.get("priorParameters", "")
         low, high = float(row["lowerBound"]), float(row["upperBound"])
         where = f"{name}: the prior of parameter {key}"
         if not kind:
             if math.isfinite(high - low) and low < high:
-                result[str(key)] = UniformPrior(low, high)
+                result[key] = UniformPrior(low, high)
             continue
         if kind not in KINDS2:
             raise ImportFileError(f"{where} is {kind!r}; supported are {', '.join(KINDS2)}.")
@@ -110,7 +110,7 @@ def read_priors2(frame: Any, name: str) -> dict[str, Prior]:
                 raise ImportFileError(
                     f"{where}: {kind} takes {count} parameters; it has {len(values)}."
                 )
-            result[str(key)] = TruncatedPrior(make(*values), low, high)
+            result[key] = TruncatedPrior(make(*values), low, high)
         except ImportFileError:
             raise
         except (ValueError, OptionError) as error:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from symode.bridges.petab.cells import Columns
 from symode.errors import GradientError
 from symode.problems.censoring import KNOWN
 from symode.problems.parts import Part
@@ -28,7 +30,7 @@ class PetabProblem(Problem):
     nominal
         {parameter: value}, those that are not estimated included; NaN where the table has none.
     measurements
-        The measurement table.
+        The measurement table, by columns.
     rows
         {condition: {column: rows of the table}}.
     times
@@ -39,13 +41,13 @@ class PetabProblem(Problem):
         self,
         *arguments: Any,
         nominal: Mapping[str, float],
-        measurements: Any,
+        measurements: Columns,
         rows: Mapping[str, Mapping[str, Sequence[int]]],
         times: Floats,
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
-        self.nominal, self.measurements = dict(nominal), measurements
+        self.nominal, self._table = dict(nominal), measurements
         self._times = times
         self._rows = {name: dict(columns) for name, columns in rows.items()}
         self._given = (
@@ -58,6 +60,13 @@ class PetabProblem(Problem):
                 "times": times,
             },
         )
+
+    @cached_property
+    def measurements(self) -> Any:
+        """The measurement table, as a DataFrame."""
+        import pandas as pd
+
+        return pd.DataFrame(self._table)
 
     def point(self, theta: Mapping[str, float] | None = None) -> Floats:
         """Return the point on the scale of parameters; of the nominal ones by default."""
@@ -84,7 +93,7 @@ class PetabProblem(Problem):
 
     def simulate(self, theta: Any = None) -> Any:
         """Return the measurement table with the model's values in a column ``simulation``."""
-        values = np.full(len(self.measurements), np.nan)
+        values = np.full(self._times.size, np.nan)
         for part in self.parts:
             for name, simulated, _ in self._courses(part, theta):
                 values[self._rows[part.name][name]] = simulated
@@ -96,7 +105,7 @@ class PetabProblem(Problem):
         """Return the negative log-likelihood from courses alone."""
         found = []
         columns = {column.name: column for column in self.columns}
-        measured = self.measurements["measurement"].to_numpy(dtype=float)
+        measured = self._table["measurement"]
         for part in self.parts:
             for name, simulated, sigma in self._courses(part, theta):
                 column = columns[name]
@@ -111,7 +120,7 @@ class PetabProblem(Problem):
         for part in self.parts:
             for name, simulated, sigma in self._courses(part, theta):
                 rows = self._rows[part.name][name]
-                measured = self.measurements["measurement"].to_numpy(dtype=float)[rows]
+                measured = self._table["measurement"][rows]
                 measure = columns[name].noise.measure
                 found.append((measure.scaled(measured) - measure.scaled(simulated)) / sigma)
         return np.concatenate(found)

@@ -10,7 +10,6 @@ import numpy as np
 import sympy as sp
 from numpy.typing import NDArray
 
-from symode.bridges.petab.checks import check_tables
 from symode.bridges.petab.columns import Observed, make_columns
 from symode.bridges.petab.conditions import Setting, read_settings
 from symode.bridges.petab.courses import (
@@ -26,6 +25,7 @@ from symode.bridges.petab.formulas import parse
 from symode.bridges.petab.model import Prepared, look_around, prepare_model
 from symode.bridges.petab.priors import read_priors, read_priors2
 from symode.bridges.petab.problem import PetabProblem
+from symode.bridges.petab.tables1 import Tables1
 from symode.bridges.petab.tables2 import Tables2
 from symode.equations.walk import symbols_in
 from symode.errors import ImportFileError, ModelError, OptionError
@@ -95,7 +95,7 @@ def read_petab(source: Any, *, scale: Any = None, **options: Any) -> PetabProble
     made = _version2(tables) if isinstance(tables, Tables2) else _version1(tables)
     prepared, observed, settings, model = made.prepared, made.observed, made.settings, made.model
     parameters, own = tables.parameters, set(model.equations.parameter_names)
-    times = tables.measurements["time"].to_numpy(dtype=float)
+    times = tables.measurements["time"]
     for setting in settings.values():
         if setting.course is not None:
             # At rest: measured where the part that begins there starts.
@@ -103,15 +103,15 @@ def read_petab(source: Any, *, scale: Any = None, **options: Any) -> PetabProble
             times[setting.rows] = setting.t0
     data, rows = _data(tables, times, observed, settings)
     outer = {s.name for setting in settings.values() for s in setting.symbols}
-    outer |= set(parameters.index[parameters["estimate"] == 1])
+    outer |= {p for p in parameters if tables.estimated(p)}
     fixed = {
         name: float(value)
         for name, value in prepared.model.theta.items()
-        if name not in parameters.index and not all(name in s.values for s in settings.values())
+        if name not in parameters and not all(name in s.values for s in settings.values())
     }
-    known = [p for p in parameters.index if p in outer or p in own]
-    fixed |= {p: _nominal(parameters, p) for p in known if not parameters.loc[p, "estimate"]}
-    free = [p for p in known if parameters.loc[p, "estimate"]]
+    known = [p for p in parameters if p in outer or p in own]
+    fixed |= {p: _nominal(parameters, p) for p in known if not tables.estimated(p)}
+    free = [p for p in known if tables.estimated(p)]
     if not free:
         raise ImportFileError(f"{tables.name}: no parameter is estimated.")
     unset = [name for name, value in fixed.items() if not np.isfinite(value)]
@@ -130,12 +130,10 @@ def read_petab(source: Any, *, scale: Any = None, **options: Any) -> PetabProble
             parameters=[p for p in known if p not in own],
             priors={p: prior for p, prior in priors.items() if p in free},
             bounds={p: _bounds(parameters, p, priors.get(p)) for p in free},
-            scale={p: parameters.loc[p, "parameterScale"] for p in free}
-            if scale is None
-            else scale,
+            scale={p: parameters[p]["parameterScale"] for p in free} if scale is None else scale,
             fixed=fixed,
             nominal={p: _nominal(parameters, p) for p in known},
-            measurements=tables.measurements.reset_index(drop=True),
+            measurements=tables.measurements,
             rows=rows,
             times=times,
             **(DEFAULTS | options),
@@ -155,10 +153,10 @@ class _Made:
 
 
 def _version1(tables: Tables) -> _Made:
-    check_tables(tables)
-    columns = [str(c) for c in tables.conditions.columns if c != "conditionName"]
-    rested = "preequilibrationConditionId" in tables.measurements.columns
-    targets = [*columns, *tables.parameters.index]
+    assert isinstance(tables, Tables1)
+    columns = list(tables.targets)
+    rested = any(tables.measurements.get("preequilibrationConditionId", ()))
+    targets = [*columns, *tables.parameters]
     prepared = prepare_model(tables.sbml, tables.sbml_name, targets, rests=rested)
     names = _Names(tables, prepared, columns)
     observed = make_columns(tables, names.meaning)
@@ -171,7 +169,7 @@ def _version2(tables: Tables2) -> _Made:
     periods = {c for p in plan.courses for c in (*(p.before or ()), *p.first)}
     periods |= {c for p in plan.courses for q in p.later for c in q.conditions}
     columns = list(changes_of(tables, sorted(periods)))
-    own = [tables.aliases.get(p, p) for p in tables.parameters.index]
+    own = [tables.aliases.get(p, p) for p in tables.parameters]
     prepared = prepare_model(
         tables.sbml,
         tables.sbml_name,
@@ -214,7 +212,7 @@ class _Names:
     @property
     def declared(self) -> set[str]:
         """Names of the parameter table and of the columns of the condition table."""
-        return {*self.tables.parameters.index, *self.columns}
+        return {*self.tables.parameters, *self.columns}
 
     def _observable(self, name: str) -> sp.Expr:
         """Return what another observable measures.
@@ -229,7 +227,7 @@ class _Names:
             raise ImportFileError(f"{where} is defined through itself.")
         self.active.append(name)
         try:
-            formula = self.tables.observables.loc[name, "observableFormula"]
+            formula = self.tables.observables[name]["observableFormula"]
             return parse(formula, f"{where}, observableFormula", self.meaning)
         finally:
             self.active.pop()
@@ -244,7 +242,7 @@ class _Names:
             return model.equations.time
         if name in self.declared:
             return sp.Symbol(name)
-        if name in self.tables.observables.index:
+        if name in self.tables.observables:
             return self._observable(name)
         raise ImportFileError(
             f"{self.tables.name}: a formula uses {name!r}, which neither the model nor a table "
@@ -264,7 +262,7 @@ def _with_parameters(
         expressions += [value for event in jumps.events for _, value in event.assignments]
     used = {s.name for s in symbols_in([e for e in expressions if isinstance(e, sp.Basic)])}
     taken = {*equations.parameter_names, *equations.state_names, str(equations.time)}
-    extra = [n for n in [*names.tables.parameters.index, *names.columns] if n in used - taken]
+    extra = [n for n in [*names.tables.parameters, *names.columns] if n in used - taken]
     added = (*(sp.Symbol(n) for n in dict.fromkeys(extra)), *times)
     return Model(replace(equations, parameters=(*equations.parameters, *added), events=events))
 
@@ -273,7 +271,7 @@ def _data(
     tables: Tables, times: Floats, observed: list[Observed], settings: Mapping[str, Setting]
 ) -> tuple[dict[str, Data], dict[str, dict[str, list[int]]]]:
     """Return measurements and their rows, by condition and column."""
-    values = tables.measurements["measurement"].to_numpy(dtype=float)
+    values = tables.measurements["measurement"]
     where = {row: name for name, setting in settings.items() for row in setting.rows}
     rows: dict[str, dict[str, list[int]]] = {name: {} for name in settings}
     for column in observed:
@@ -292,13 +290,13 @@ def _data(
     return data, rows
 
 
-def _nominal(frame: Any, name: str) -> float:
-    return float(frame.loc[name, "nominalValue"])
+def _nominal(table: Mapping[str, Any], name: str) -> float:
+    return float(table[name]["nominalValue"])
 
 
-def _bounds(frame: Any, name: str, prior: Any) -> tuple[float, float]:
+def _bounds(table: Mapping[str, Any], name: str, prior: Any) -> tuple[float, float]:
     """Return the bounds of a parameter, inside the support of its prior."""
-    low, high = float(frame.loc[name, "lowerBound"]), float(frame.loc[name, "upperBound"])
+    low, high = table[name]["lowerBound"], table[name]["upperBound"]
     low, high = (-np.inf if low != low else low), (np.inf if high != high else high)
     if isinstance(prior, TruncatedPrior):
         return max(low, prior.support[0]), min(high, prior.support[1])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from symode.bridges.petab.cells import Rows, by_id, identifier, measurement_columns, number
 from symode.bridges.petab.files import Tables, inside, read_rows
 from symode.bridges.petab.formulas import check_size
 from symode.errors import ImportFileError
@@ -18,9 +17,6 @@ from symode.errors import ImportFileError
 #: {target: formula} of one condition, or of several that are applied together.
 Changes = Mapping[str, str]
 
-Rows = list[dict[str, str]]
-
-_ID: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 #: The kinds of files: columns that they must have, and whether rows may be missing altogether.
 KINDS: Final = {
     "condition_files": ("conditionId", "targetId", "targetValue"),
@@ -86,16 +82,22 @@ def read_tables2(path: Path, content: dict[str, Any]) -> Tables2:
         rows[kind] = read_rows(path, folder, listed, columns, kind)
     parameters = _parameters(rows["parameter_files"], name)
     observables = _observables(rows["observable_files"], name)
-    measurements = _measurements(rows["measurement_files"], observables, name)
+    optional = ("experimentId", "observableParameters", "noiseParameters", "modelId")
+    measurements = measurement_columns(rows["measurement_files"], observables, optional, name)
+    models = {key for key in measurements["modelId"] if key} - {
+        str(k) for k in content["model_files"]
+    }
+    if models:
+        raise ImportFileError(f"{name}: the measurement table names the model {min(models)!r}.")
     changes = _changes(rows["condition_files"], name)
     experiments = _experiments(rows["experiment_files"], changes, name)
-    unknown = [e for e in measurements["experimentId"].unique() if e and e not in experiments]
+    unknown = [e for e in dict.fromkeys(measurements["experimentId"]) if e and e not in experiments]
     if unknown:
         raise ImportFileError(
             f"{name}: the measurement table names the experiment {', '.join(unknown)}, which no "
             "table defines."
         )
-    both = [t for c in changes.values() for t in c if t in parameters.index]
+    both = [t for c in changes.values() for t in c if t in parameters]
     if both:
         raise ImportFileError(
             f"{name}: {', '.join(dict.fromkeys(both))} is in the parameter table, and a condition "
@@ -103,7 +105,6 @@ def read_tables2(path: Path, content: dict[str, Any]) -> Tables2:
         )
     return Tables2(
         name,
-        None,
         measurements,
         observables,
         parameters,
@@ -133,38 +134,15 @@ def _model(path: Path, folder: Path, content: dict[str, Any]) -> tuple[bytes, st
     return inside(path, folder, location).read_bytes(), str(location)
 
 
-def _identifier(text: str, what: str) -> str:
-    if _ID.fullmatch(text) is None:
-        raise ImportFileError(f"{what}: {text!r} is no identifier of PEtab.")
-    return text
-
-
-def _number(text: str, what: str, default: float = math.nan) -> float:
-    if not text:
-        return default
-    try:
-        value = float(text)
-    except ValueError:
-        raise ImportFileError(f"{what}: {text[:60]!r} is no number.") from None
-    if value != value:
-        raise ImportFileError(f"{what}: NaN is no value of PEtab.")
-    return value
-
-
-def _parameters(rows: Rows, name: str) -> Any:
-    import pandas as pd
-
+def _parameters(rows: Rows, name: str) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
-    for row, cells in enumerate(rows):
-        key = _identifier(cells["parameterId"], f"{name}: row {row} of the parameter table")
+    for key, cells in by_id(rows, "parameterId", f"{name}: the parameter table").items():
         where = f"{name}: parameter {key}"
-        if key in found:
-            raise ImportFileError(f"{where} is given twice.")
         estimate = cells["estimate"].lower()
         if estimate not in ("true", "false"):
             raise ImportFileError(f"{where}: estimate must be true or false, not {estimate!r}.")
         numbers = {
-            column: _number(cells.get(column, ""), f"{where}, {column}")
+            column: number(cells.get(column, ""), f"{where}, {column}")
             for column in ("lowerBound", "upperBound", "nominalValue")
         }
         low, high = numbers["lowerBound"], numbers["upperBound"]
@@ -176,25 +154,17 @@ def _parameters(rows: Rows, name: str) -> Any:
         if estimate == "false" and not np.isfinite(numbers["nominalValue"]):
             raise ImportFileError(f"{where} is not estimated and needs a finite nominalValue.")
         found[key] = {
+            **cells,
             "parameterScale": "lin",
             **numbers,
             "estimate": int(estimate == "true"),
-            "priorDistribution": cells.get("priorDistribution", ""),
-            "priorParameters": cells.get("priorParameters", ""),
         }
-    if not found:
-        raise ImportFileError(f"{name}: the parameter table is empty.")
-    return pd.DataFrame.from_dict(found, orient="index")
+    return found
 
 
-def _observables(rows: Rows, name: str) -> Any:
-    import pandas as pd
-
+def _observables(rows: Rows, name: str) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
-    for row, cells in enumerate(rows):
-        key = _identifier(cells["observableId"], f"{name}: row {row} of the observable table")
-        if key in found:
-            raise ImportFileError(f"{name}: observable {key} is given twice.")
+    for key, cells in by_id(rows, "observableId", f"{name}: the observable table").items():
         for column in ("observableFormula", "noiseFormula"):
             check_size(cells[column], f"{name}: the {column} of {key}")
         kind = cells.get("noiseDistribution", "") or "normal"
@@ -211,57 +181,22 @@ def _observables(rows: Rows, name: str) -> Any:
             "noiseDistribution": plain,
             **{
                 column: tuple(
-                    _identifier(part.strip(), f"{name}: observable {key}, {column}")
+                    identifier(part.strip(), f"{name}: observable {key}, {column}")
                     for part in cells.get(column, "").split(";")
                     if part.strip()
                 )
                 for column in ("observablePlaceholders", "noisePlaceholders")
             },
         }
-    return pd.DataFrame.from_dict(found, orient="index")
-
-
-def _measurements(rows: Rows, observables: Any, name: str) -> Any:
-    import pandas as pd
-
-    if not rows:
-        raise ImportFileError(f"{name}: the measurement table is empty.")
-    table = pd.DataFrame(rows).fillna("")
-    texts = table.copy()
-    for column in ("experimentId", "observableParameters", "noiseParameters"):
-        if column not in table.columns:
-            table[column] = ""
-    for column in ("time", "measurement"):
-        table[column] = [
-            _number(text, f"{name}: row {row} of the measurement table, {column}")
-            for row, text in enumerate(texts[column])
-        ]
-        bad = table[column].isna()
-        if column == "measurement":
-            bad |= ~np.isfinite(table[column])
-        else:
-            bad |= table[column] == -np.inf
-        if bad.any():
-            row = int(np.flatnonzero(bad)[0])
-            raise ImportFileError(
-                f"{name}: row {row} of the measurement table has the {column} "
-                f"{texts[column].iloc[row]!r}."
-            )
-    unknown = [key for key in table["observableId"].unique() if key not in observables.index]
-    if unknown:
-        raise ImportFileError(
-            f"{name}: the measurement table names the observableId {', '.join(unknown)}, which no "
-            "table defines."
-        )
-    return table.reset_index(drop=True)
+    return found
 
 
 def _changes(rows: Rows, name: str) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for row, cells in enumerate(rows):
         where = f"{name}: row {row} of the condition table"
-        key = _identifier(cells["conditionId"], where)
-        target = _identifier(cells["targetId"], where)
+        key = identifier(cells["conditionId"], where)
+        target = identifier(cells["targetId"], where)
         check_size(cells["targetValue"], where)
         if target in found.setdefault(key, {}):
             raise ImportFileError(f"{where}: condition {key} sets {target} twice.")
@@ -273,8 +208,8 @@ def _experiments(rows: Rows, changes: Changes | Any, name: str) -> dict[str, lis
     times: dict[str, dict[float, list[str]]] = {}
     for row, cells in enumerate(rows):
         where = f"{name}: row {row} of the experiment table"
-        key = _identifier(cells["experimentId"], where)
-        time = _number(cells["time"], f"{where}, time")
+        key = identifier(cells["experimentId"], where)
+        time = number(cells["time"], f"{where}, time")
         if not (np.isfinite(time) or time == -np.inf):
             raise ImportFileError(f"{where}: the time must be finite or -inf; it is {time}.")
         period = times.setdefault(key, {}).setdefault(time, [])
@@ -301,7 +236,7 @@ def _aliases(rows: Rows, name: str) -> dict[str, str]:
         if not cells["modelEntityId"]:
             # An annotation.
             continue
-        key = _identifier(cells["petabEntityId"], f"{name}: row {row} of the mapping table")
+        key = identifier(cells["petabEntityId"], f"{name}: row {row} of the mapping table")
         if key in found:
             raise ImportFileError(f"{name}: the mapping table names {key} twice.")
         # Local parameters become global ones of these names when the model is read.
