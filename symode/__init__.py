@@ -66,6 +66,7 @@ _HOME = {
     "write_sbml": "symode.bridges.sbml",
     "SbmlModel": "symode.bridges.sbml",
     "read_petab": "symode.bridges.petab",
+    "write_petab": "symode.bridges.petab",
     "PetabProblem": "symode.bridges.petab",
     "ImportFileError": "symode.errors",
     "Fit": "symode.problems.result",
@@ -162,13 +163,14 @@ __all__ = [
     "sample",
     "verify",
     "write_antimony",
+    "write_petab",
     "write_sbml",
 ]
 
 if TYPE_CHECKING:
     from symode.bridges.antimony import read_antimony, write_antimony
     from symode.bridges.nuts import sample
-    from symode.bridges.petab import PetabProblem, read_petab
+    from symode.bridges.petab import PetabProblem, read_petab, write_petab
     from symode.bridges.sbml import SbmlModel, read_sbml, write_sbml
     from symode.equations.composite import Composite
     from symode.equations.equations import Equations

@@ -110,6 +110,18 @@ def test_a_problem_survives_pickling() -> None:
     assert again.nominal == problem.nominal
 
 
+@needs_data
+def test_a_published_problem_written_back_has_the_same_objective(tmp_path) -> None:
+    problem = published("Boehm_JProteomeRes2014")
+    rng = np.random.default_rng(2)
+    x = problem.space.inside(problem.point() + 0.1 * rng.standard_normal(problem.size))
+    names = problem.space.parameters
+    theta = {n: float(v) for n, v in zip(names, problem.space.theta(x), strict=True)}
+    again = symode.read_petab(symode.write_petab(problem, tmp_path, theta))
+    assert again.llh() == problem.llh(theta)
+    assert {name: again.nominal[name] for name in theta} == theta
+
+
 # -- pre-equilibration, of which the suite tests values alone -------------------------------------
 
 X, Y, A, B, C = sp.symbols("x y a b c")

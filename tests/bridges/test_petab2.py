@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import symode
-from symode.errors import GradientError, ImportFileError
+from symode.errors import GradientError, ImportFileError, OptionError
 from tests.bridges.petab_files import YAML, sbml, write
 
 pytest.importorskip("petab")
@@ -359,6 +359,42 @@ def test_the_scale_of_parameters_may_be_chosen(tmp_path) -> None:
     )
     problem = symode.read_petab(path, scale="log10")
     assert problem.space.labels == ("log10(k)",)
+
+
+# -- written back ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CASES[:1] + CASES[-1:])
+def test_a_fitted_case_is_written_back_and_has_the_same_objective(name, tmp_path) -> None:
+    problem, _ = case_of(name)
+    fitted = symode.fit(problem, starts=2, seed=1)
+    path = symode.write_petab(fitted, tmp_path / "new")
+    again = symode.read_petab(path)
+    assert again.objective(again.point())[0] == fitted.value
+    folder = SUITE / name
+    for file in folder.iterdir():
+        if file.name in problem.files and file.name not in problem.parameter_files:
+            assert (tmp_path / "new" / file.name).read_bytes() == file.read_bytes()
+    with pytest.raises(OptionError, match="there already"):
+        symode.write_petab(fitted, tmp_path / "new")
+    assert symode.write_petab(problem, tmp_path / "new", overwrite=True) == path
+    assert symode.read_petab(path).nominal == problem.nominal
+
+
+def test_parameters_are_written_on_their_own_scale_beside_all_else(tmp_path) -> None:
+    path = write(
+        tmp_path,
+        sbml(**DECAY),
+        parameters=f"+ note\n{K} kept\nspread - - 0.1 false as_it_is",
+        measurements="obs - 1 1.1",
+        observables="obs x spread",
+    )
+    problem = pickle.loads(pickle.dumps(symode.read_petab(path, scale="log10")))
+    new = symode.write_petab(problem, tmp_path / "new", {"k": 1 / 3})
+    table = read_tsv(new.with_name("parameters.tsv"))
+    assert [row["nominalValue"] for row in table] == [repr(1 / 3), "0.1"]
+    assert [row["note"] for row in table] == ["kept", "as_it_is"]
+    assert symode.read_petab(new).nominal == {"k": 1 / 3, "spread": 0.1}
 
 
 # -- what is refused -------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +37,10 @@ class Tables:
         {id: {column: cell}}.
     sbml, sbml_name
         The model.
+    files
+        {name: content} of all files, first the one that lists the others.
+    parameter_files
+        Names of the parameter tables.
     """
 
     name: str
@@ -45,6 +49,8 @@ class Tables:
     parameters: dict[str, dict[str, Any]]
     sbml: bytes
     sbml_name: str
+    files: dict[str, bytes] = field(default_factory=dict)
+    parameter_files: tuple[str, ...] = ()
 
     def estimated(self, name: str) -> bool:
         """Whether a parameter is to be estimated."""
@@ -65,7 +71,30 @@ def read_tables(source: Any) -> Tables:
     path = Path(source)
     content = read_yaml(path)
     read = read_tables2 if version_of(path, content) == 2 else read_tables1
-    return read(path, content)
+    tables = read(path, content)
+    files = {path.name: path.read_bytes()}
+    for name in _names_of(content):
+        try:
+            files[name] = inside(path, path.resolve().parent, name).read_bytes()
+        except ImportFileError:
+            # Of no kind that is read, or reading would have ended there: plots, for instance.
+            continue
+    given = content.get("parameter_files", content.get("parameter_file"))
+    parameters = tuple(given) if isinstance(given, list) else (str(given),)
+    return replace(tables, files=files, parameter_files=parameters)
+
+
+def _names_of(content: dict[str, Any]) -> list[str]:
+    """Return the names of all files that a problem lists."""
+    lists = [content, *(entry for entry in content.get("problems") or ())]
+    found: list[str] = []
+    for entry in lists:
+        for key, given in entry.items():
+            if key.endswith(("_file", "_files")) and key not in ("model_files",):
+                found += [name for name in (given if isinstance(given, list) else [given]) if name]
+    for model in (content.get("model_files") or {}).values():
+        found.append(model["location"])
+    return found
 
 
 def version_of(path: Path, content: dict[str, Any]) -> int:

@@ -35,6 +35,10 @@ class PetabProblem(Problem):
         {condition: {column: rows of the table}}.
     times
         When each row was measured in its condition: at its start for those at rest.
+    files
+        {name: content} of the files it was read from, for `write_petab`.
+    parameter_files
+        Which of them are parameter tables.
     """
 
     def __init__(
@@ -44,11 +48,14 @@ class PetabProblem(Problem):
         measurements: Columns,
         rows: Mapping[str, Mapping[str, Sequence[int]]],
         times: Floats,
+        files: Mapping[str, bytes],
+        parameter_files: Sequence[str],
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
         self.nominal, self._table = dict(nominal), measurements
-        self._times = times
+        self._times, self.files = times, dict(files)
+        self.parameter_files = tuple(parameter_files)
         self._rows = {name: dict(columns) for name, columns in rows.items()}
         self._given = (
             self._given[0],
@@ -58,6 +65,8 @@ class PetabProblem(Problem):
                 "measurements": measurements,
                 "rows": self._rows,
                 "times": times,
+                "files": self.files,
+                "parameter_files": self.parameter_files,
             },
         )
 

@@ -136,6 +136,8 @@ def read_petab(source: Any, *, scale: Any = None, **options: Any) -> PetabProble
             measurements=tables.measurements,
             rows=rows,
             times=times,
+            files=tables.files,
+            parameter_files=tables.parameter_files,
             **(DEFAULTS | options),
         )
     except (OptionError, ModelError) as error:
