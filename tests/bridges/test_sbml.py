@@ -148,16 +148,8 @@ def test_a_file_that_is_not_there_or_too_large_is_named(tmp_path) -> None:
             ),
             "not valid SBML|through itself",
         ),
-        (
-            model_of(
-                "<listOfEvents><event id='kick' useValuesFromTriggerTime='true'><trigger "
-                f"initialValue='true' persistent='true'>{MATH}<true/></math></trigger>"
-                f"<delay>{MATH}<cn>1</cn></math></delay></event></listOfEvents>"
-            ),
-            "the delay of the event kick",
-        ),
     ],
-    ids=["algebraic", "delay", "cycle", "delayed event"],
+    ids=["algebraic", "delay", "cycle"],
 )
 def test_what_has_no_counterpart_is_named(text: str, words: str) -> None:
     with pytest.raises(ImportFileError, match=words):

@@ -13,7 +13,7 @@ from typing import Any
 import sympy as sp
 
 from symode.bridges.sbml.algebraic import solve_rules
-from symode.bridges.sbml.events import events_of, expressions_of
+from symode.bridges.sbml.events import assignments, events_of, expressions_of
 from symode.bridges.sbml.formulas import Formulas
 from symode.bridges.sbml.quantities import Quantity, collect, refuse_unsupported
 from symode.equations.equations import Equations
@@ -74,6 +74,7 @@ class _Assembly:
             model.getReaction(i).getId(): model.getReaction(i)
             for i in range(model.getNumReactions())
         }
+        self.hidden: dict[sp.Symbol, sp.Expr] = {}
         self.solved: dict[str, sp.Expr] = {}
         self.implicit: dict[str, sp.Expr] = {}
         self._values: dict[str, sp.Expr] = {}
@@ -274,15 +275,19 @@ class _Assembly:
                 raise ImportFileError(
                     f"{self.name}: {q.key} has {state}, and it changes; give it a finite one."
                 )
+        events = events_of(self)
+        states += tuple(self.hidden)
+        rhs += tuple(sp.S.Zero for _ in self.hidden)
+        initial += tuple(self.hidden.values())
         mass: Mass = None
         if self.implicit:
-            mass = tuple((i, i, sp.Integer(1)) for i in range(len(chosen)))
+            mass = tuple((i, i, sp.Integer(1)) for i in range(len(states)))
             states += tuple(sp.Symbol(key) for key in self.implicit)
             rhs += tuple(self.implicit.values())
             initial += tuple(self._guess(key) for key in self.implicit)
         if not states:
             # A model of expressions in time alone: one state that stays 0 carries them.
-            states, rhs, initial = (sp.Symbol(self._free("still")),), (sp.S.Zero,), (sp.S.Zero,)
+            states, rhs, initial = (sp.Symbol(self.unused("still")),), (sp.S.Zero,), (sp.S.Zero,)
         observables = tuple(
             (q.key, self.value(q.key))
             for q in self.quantities.values()
@@ -300,7 +305,6 @@ class _Assembly:
             for pair in observables
             if not any(n in _INFINITE for n in distinct_nodes([pair[1]]))
         )
-        events = events_of(self)
         used = set(symbols_in([*rhs, *initial, *(value for _, value in observables)]))
         used |= set(symbols_in(expressions_of(events)))
         free = [
@@ -357,10 +361,21 @@ class _Assembly:
             )
         return found
 
-    def _free(self, name: str) -> str:
-        while name in self.quantities or name in self.reactions:
+    def unused(self, name: str) -> str:
+        """Return a name that nothing has yet: this one, or it with underscores."""
+        taken = {s.name for s in (*self._states, *self.hidden)}
+        while name in self.quantities or name in self.reactions or name in taken:
             name += "_"
         return name
+
+    def is_fixed(self, symbol: sp.Basic) -> bool:
+        """Return whether a symbol keeps its value throughout a solve."""
+        changes = symbol in self._states or symbol in self.hidden or symbol == self.time
+        return not changes and str(symbol) not in self.implicit
+
+    def assignments(self, values: Mapping[str, sp.Expr]) -> tuple[tuple[sp.Symbol, sp.Expr], ...]:
+        """Return what an event that gives ids these values does to the states."""
+        return tuple(assignments(self, values))
 
     def _varies(self, compartment: str) -> bool:
         q = self.known(compartment)

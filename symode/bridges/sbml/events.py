@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import sympy as sp
 
 from symode.bridges.sbml.conditions import plain
+from symode.bridges.sbml.delays import delayed
 from symode.equations.event import Event
 from symode.errors import ImportFileError, ModelError
 
@@ -33,11 +35,11 @@ def events_of(assembly: _Assembly) -> tuple[Event, ...]:
         trigger = element.getTrigger()
         if trigger is None or not trigger.isSetMath():
             continue
-        found.append(_event(assembly, element, name))
+        found += _event(assembly, element, name)
     return tuple(found)
 
 
-def _event(assembly: _Assembly, element: Any, name: str) -> Event:
+def _event(assembly: _Assembly, element: Any, name: str) -> list[Event]:
     where, formulas = f"the event {name}", assembly.formulas
     trigger = element.getTrigger()
     condition = plain(
@@ -60,22 +62,36 @@ def _event(assembly: _Assembly, element: Any, name: str) -> Event:
     if priority is not None and priority.isSetMath():
         rank = formulas.expression(priority.getMath(), assembly.value, f"the priority of {name}")
     later = element.getLevel() > 2
+    wait = _delay(assembly, element, name)
     try:
-        return Event(
+        event = Event(
             condition,
-            _assignments(assembly, values),
             name=name,
             priority=rank,
             persistent=bool(trigger.getPersistent()) if later else True,
             initial_value=bool(trigger.getInitialValue()) if later else True,
             use_trigger_values=bool(element.getUseValuesFromTriggerTime()),
         )
+        if wait is not None:
+            return delayed(assembly, event, wait, values)
+        return [replace(event, assignments=assembly.assignments(values))]
     except ModelError as error:
         raise ImportFileError(f"{assembly.name}: in {where}, {error}") from None
 
 
-def _assignments(
-    assembly: _Assembly, values: dict[str, sp.Expr]
+def _delay(assembly: _Assembly, element: Any, name: str) -> sp.Expr | None:
+    """Return how long an event waits, or None where it does not."""
+    held = element.getDelay() if element.isSetDelay() else None
+    if held is None or not held.isSetMath():
+        return None
+    wait = assembly.formulas.expression(held.getMath(), assembly.value, f"the delay of {name}")
+    if wait.is_number and wait.is_negative:
+        raise ImportFileError(f"{assembly.name}: the delay of {name} is negative ({wait}).")
+    return None if wait.is_zero else wait
+
+
+def assignments(
+    assembly: _Assembly, values: Mapping[str, sp.Expr]
 ) -> Iterator[tuple[sp.Symbol, sp.Expr]]:
     """Return what the states become: where one is an amount, a concentration times the volume."""
     for key, value in values.items():

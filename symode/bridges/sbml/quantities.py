@@ -109,18 +109,8 @@ def refuse_unsupported(model: Any, name: str) -> None:
         reaction = model.getReaction(i)
         if reaction.isSetFast() and reaction.getFast():
             faults.append(f"the fast reaction {reaction.getId()}")
-    for i in range(model.getNumEvents()):
-        event = model.getEvent(i)
-        if event.isSetDelay() and not _is_zero(event.getDelay()):
-            faults.append(f"the delay of the event {event.getId() or i}")
     if faults:
         raise ImportFileError(f"{name} uses what is not supported: {', '.join(faults)}.")
-
-
-def _is_zero(delay: Any) -> bool:
-    """Return whether a delay is none."""
-    tree = delay.getMath()
-    return tree is None or (tree.isNumber() and float(tree.getValue()) == 0.0)
 
 
 def collect(model: Any, name: str) -> dict[str, Quantity]:

@@ -81,7 +81,7 @@ def read_sbml(source: Any) -> SbmlModel:
     Raises
     ------
     ImportFileError
-        When the file is no SBML, or uses what has no counterpart (delays, fast reactions, other
+        When the file is no SBML, or uses what has no counterpart (`delay`, fast reactions, other
         packages): every such element is named, none is ignored.
     MissingExtraError
         Without libSBML, which the extra ``sbml`` installs.
