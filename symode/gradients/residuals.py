@@ -9,23 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from symode.codegen.compiled import NativeModel
 from symode.equations.equations import Equations
 from symode.equations.loss import LossLike
 from symode.equations.values import vector
-from symode.equations.walk import symbols_in
-from symode.errors import GradientError, LossError, ParameterError
-from symode.gradients.jumps import push_jumps
-from symode.gradients.mass import slopes_in_theta
-from symode.gradients.methods.base import begin, failed_forward, make_forward
-from symode.gradients.methods.finder import JumpFinder
+from symode.errors import LossError, ParameterError
+from symode.gradients.residual_runners import ResidualRunner, make_runner
 from symode.gradients.setup import make_task
-from symode.gradients.tangents import bind_tangents, tangent_kernels
-from symode.gradients.task import Task
-from symode.kernels import types as kt
-from symode.solvers import native
-from symode.solvers.options import SolverOptions
-from symode.status import SUCCESS
 
 Floats = NDArray[np.float64]
 
@@ -109,9 +98,9 @@ class Residuals:
 
     def compute(self, theta: Floats) -> tuple[Floats, Floats]:
         """Return the same at parameters that are known to be an array of m finite numbers."""
-        runner: _Runner | None = getattr(self._local, "runner", None)
+        runner: ResidualRunner | None = getattr(self._local, "runner", None)
         if runner is None:
-            runner = self._local.runner = _Runner(self.task, self.columns)
+            runner = self._local.runner = make_runner(self.task, self.columns)
         return runner(theta)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -122,97 +111,3 @@ class Residuals:
         """Restore; the runner is made on first use."""
         self.__dict__.update(state)
         self._local = threading.local()
-
-
-class _Runner:
-    """What one thread needs to compute residuals."""
-
-    def __init__(self, task: Task, columns: NDArray[np.intp]) -> None:
-        equations = task.equations
-        assert equations.initial is not None
-        self.task, self.columns = task, columns
-        # A parameter of the observations alone (such as a spread) moves no trajectory.
-        in_initial = set(symbols_in(equations.initial))
-        moving = in_initial | set(symbols_in(equations.rhs))
-        for event in equations.events:
-            values = (value for _, value in event.assignments)
-            moving |= set(symbols_in([event.trigger, *values]))
-        self.start_depends = any(equations.parameters[j] in in_initial for j in columns)
-        self.moving = np.array(
-            [i for i, j in enumerate(columns) if equations.parameters[j] in moving], dtype=np.intp
-        )
-        self.directions = np.zeros((self.moving.size, task.m))
-        self.directions[np.arange(self.moving.size), columns[self.moving]] = 1.0
-        self.compiled, tangents = self._build(task.options)
-        self.forward = make_forward(
-            task,
-            self.compiled,
-            tangents,
-            keep=False,
-            lazy=True,
-            takes_mass=True,
-            takes_events=True,
-            tangent_atol=np.zeros(task.n * self.moving.size),
-            build=self._build,
-        )
-        self.finder = JumpFinder(task, self._build, columns.tolist())
-        self.system = native.field_of(tangents)
-        self.table = task.loss_table()
-        self.values = np.zeros(task.times.size)
-        self.dtheta = np.zeros((task.times.size, task.m))
-
-    def _build(self, options: SolverOptions) -> tuple[NativeModel, kt.Tangents]:
-        task = self.task
-        names = tangent_kernels(task, self.directions)
-        compiled = task.compile(["rhs", *names, *options.jacobian_kernels("djac")])
-        return compiled, bind_tangents(task, compiled, options.is_stiff, self.directions)
-
-    def __call__(self, theta: Floats) -> tuple[Floats, Floats]:
-        from symode.kernels.observe import observe
-
-        task, forward, n = self.task, self.forward, self.task.n
-        y0 = begin(task, forward, self.compiled, theta, None)
-        scale = np.abs(theta[self.columns[self.moving]])
-        scale[scale == 0.0] = 1.0
-        forward.control.atol[n:] = (task.options.atol / scale[:, None]).ravel()
-        start = self._start(y0)
-        jumps = self.finder(theta, None)
-        forward.reset(np.concatenate([y0, start.ravel()]), task.t0, task.t1)
-        status = push_jumps(forward, jumps, self.directions) if jumps else forward.run()
-        if status != SUCCESS:
-            raise failed_forward(task, forward, status)
-        observe(
-            self.system, forward.observations, self.table, forward.scratch, self.values, self.dtheta
-        )
-        tangents = forward.observations.y[:, n:].reshape(task.times.size, self.moving.size, n)
-        jacobian = self.dtheta[:, self.columns]
-        jacobian[:, self.moving] += np.einsum("kqn,kn->kq", tangents, self.table.seeds)
-        self._check(jacobian)
-        values, rows = np.empty_like(self.values), np.empty_like(jacobian)
-        values[task.places], rows[task.places] = self.values, jacobian
-        return values, rows
-
-    def _start(self, y0: Floats) -> Floats:
-        """Return ∂z0/∂theta of the moving parameters. Shape ``(q, n)``."""
-        task, n = self.task, self.task.n
-        start, p = np.zeros((self.moving.size, n)), self.forward.system.p
-        if self.start_depends:
-            rows = [self.compiled.call("initial_vjp", task.t0, y0, p, unit) for unit in np.eye(n)]
-            start = np.ascontiguousarray(np.array(rows)[:, self.columns[self.moving]].T)
-        point = self.forward.start
-        if point is None:
-            return start
-        along = slopes_in_theta(task, self.compiled, p, point)[self.columns[self.moving]]
-        return np.array([point.push(*row) for row in zip(start, along, strict=True)])
-
-    def _check(self, jacobian: Floats) -> None:
-        finite = np.isfinite(self.values) & np.isfinite(jacobian).all(axis=1)
-        if finite.all():
-            return
-        k = int(np.flatnonzero(~finite)[0])
-        expression = self.task.loss.groups[self.table.group[k]].expression
-        raise GradientError(
-            f"The observation {expression} at t = {self.task.times[k]:g} or its derivative is not "
-            "finite on this trajectory. Look for a logarithm, root or division that meets zero or "
-            "negative values."
-        )

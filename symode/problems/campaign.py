@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -12,10 +13,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from symode.problems.executors import run_all
+from symode.problems.executors import run_all, run_threads
 from symode.problems.jobs import make_jobs
 from symode.problems.problem import Problem
-from symode.problems.search import run_start, screen_start
+from symode.problems.search import is_native, run_start, screen_start
 from symode.problems.starts import Start
 from symode.problems.store import FINAL, SCREENING, FitStore
 
@@ -94,10 +95,9 @@ class Campaign:
             for index, x0 in begin.items()
             if index not in known
         }
-        jobs = make_jobs(self.problem, function, arguments)
         update, close = _bar(len(begin), len(done), stage, self.progress)
         try:
-            for _, start in run_all(jobs, self.workers, self.executor):
+            for _, start in self._run(function, arguments):
                 if store is not None:
                     store.add(start, stage)
                 done.append(start)
@@ -107,6 +107,21 @@ class Campaign:
         finally:
             close()
         return sorted(done, key=lambda start: start.index)
+
+    def _run(
+        self, function: Callable[..., Start], arguments: dict[int, tuple[Any, ...]]
+    ) -> Iterator[tuple[Any, Start]]:
+        """Run the searches: compiled ones on threads of this process, else as jobs."""
+        if self.executor is not None or not is_native(self.problem, self.optimizer):
+            return run_all(
+                make_jobs(self.problem, function, arguments), self.workers, self.executor
+            )
+        workers = min(self.workers or os.cpu_count() or 1, len(arguments))
+        if workers <= 1:
+            return ((i, function(self.problem, *given)) for i, given in arguments.items())
+        return run_threads(
+            lambda i, stop: function(self.problem, *arguments[i], stop), list(arguments), workers
+        )
 
     def _settings(self) -> dict[str, Any]:
         points = np.asarray(self.points, dtype=float)

@@ -12,31 +12,22 @@ one Jacobian and one small eigenvalue problem, a quarter of the time of SciPy's 
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 from numpy.typing import NDArray
 
 from symode.errors import GradientError, SolverError
+from symode.kernels.search_types import (
+    ENOUGH,
+    FIRST_DAMPING,
+    LEAST,
+    LEAST_VALUE,
+    LONGEST,
+    TRIALS,
+)
 from symode.problems.counter import Counter
 from symode.problems.scores import Scores
 
 Floats = NDArray[np.float64]
-
-#: Damping at the start, relative to the largest eigenvalue (which D brings to about 1).
-FIRST_DAMPING: Final = 1e-2
-#: Longest step, as a share of the box. Of 0.05, 0.1 and 0.25 the middle one took the fewest steps
-#: and lost no start on the three problems of `benchmarks/fitting.py`.
-LONGEST: Final = 0.1
-#: Least column length, as a share of the longest. Moré keeps the longest so far: that stalls a
-#: parameter whose influence fades, such as a rate on its way to zero on a logarithmic scale.
-LEAST: Final = 1e-3
-#: Least eigenvalue, as a share of the largest: rounding of a product is below it.
-LEAST_VALUE: Final = 1e-14
-#: The search ends when a step promises less, relative to the value; scoring does the rest.
-ENOUGH: Final = 1e-9
-#: Trials of one iteration: each damps ten times as much.
-TRIALS: Final = 14
 
 
 def damped_scoring(counter: Counter, x: Floats, max_iterations: int) -> str:

@@ -7,10 +7,13 @@ machine, ``distributed.Client.get_executor()``, ``mpi4py.futures.MPIPoolExecutor
 from __future__ import annotations
 
 import os
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from queue import Empty, SimpleQueue
 from typing import Any, Final
 
 from symode.errors import MissingExtraError, OptionError
@@ -89,6 +92,57 @@ def run_all(
             yield job, job()
     else:
         yield from _on_processes(waiting, min(workers, len(waiting)))
+
+
+def run_threads(
+    work: Callable[[Any, threading.Event], Any], keys: Sequence[Any], workers: int
+) -> Iterator[tuple[Any, Any]]:
+    """Run ``work(key, stop)`` on threads of this process; yield (key, result) as they end.
+
+    For work that runs without the GIL; it breaks off when ``stop`` is set.
+
+    Raises
+    ------
+    Exception
+        What the work raised; the rest is then given up.
+    """
+    waiting, ended = deque(keys), SimpleQueue[tuple[Any, Any, BaseException | None]]()
+    stop = threading.Event()
+
+    def take() -> None:
+        while waiting and not stop.is_set():
+            try:
+                key = waiting.popleft()
+            except IndexError:
+                return
+            try:
+                ended.put((key, work(key, stop), None))
+            except BaseException as error:
+                ended.put((key, None, error))
+                return
+
+    threads = [threading.Thread(target=take, daemon=True) for _ in range(min(workers, len(keys)))]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(len(keys)):
+            key, result, error = _next(ended)
+            if error is not None:
+                raise error
+            yield key, result
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def _next(ended: SimpleQueue[Any]) -> Any:
+    """Wait for the next result, in portions short enough for Ctrl-C."""
+    while True:
+        try:
+            return ended.get(timeout=0.2)
+        except Empty:
+            continue
 
 
 def _on_processes(waiting: list[Job], workers: int) -> Iterator[tuple[Job, Any]]:

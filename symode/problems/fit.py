@@ -66,8 +66,9 @@ def fit(
         Share of the searches that go on after 15 iterations, the best ones; the others are given
         up, and say so. All go on by default.
     workers
-        Processes that run searches side by side; 1 runs them here. By default they are started
-        when the searches promise to take more than 10 s. Results do not depend on it.
+        How many searches run side by side; 1 runs them here. Compiled searches run on threads, by
+        default one for each core; others in processes, by default when they promise to take more
+        than 10 s. Results do not depend on it.
     executor
         Runs the searches instead: any `concurrent.futures.Executor`, such as
         ``distributed.Client(...).get_executor()`` for a cluster.

@@ -211,7 +211,7 @@ class Part:
 
     def rows(self, outer: Floats, moving: NDArray[np.bool_]) -> Rows:
         """Return every measurement's score; ``moving`` says which parameters are estimated."""
-        residuals, wrt = self._residuals(moving)
+        residuals, wrt = self.residuals(moving)
         theta = self.parameters.theta(outer)
         with self._named():
             values, found = residuals.compute(theta)
@@ -221,17 +221,17 @@ class Part:
             whole[:, wrt] = found
         rows = self.parameters.pull(whole, outer)
         count = self.n_values
-        log_sigma, dlog_sigma = self._log_sigma.copy(), np.zeros((count, outer.size))
+        log_sigma, dlog_sigma = self.log_sigma.copy(), np.zeros((count, outer.size))
         if values.size > count:
-            log_sigma[self._varying] = values[count:]
-            dlog_sigma[self._varying] = rows[count:]
+            log_sigma[self.varying] = values[count:]
+            dlog_sigma[self.varying] = rows[count:]
         sigma = np.exp(log_sigma)
         unit, locations = sigma.copy(), values[:count]
         parts = []
         for column, code, here in self._kinds:
             if code == KNOWN:
                 unit[here] = column.noise.unit(sigma[here])
-            parts.append(column.slopes(code, self._u[here], locations[here], sigma[here]))
+            parts.append(column.slopes(code, self.u[here], locations[here], sigma[here]))
         slopes = parts[0]
         if len(parts) > 1:
             order = np.argsort(np.concatenate([here for _, _, here in self._kinds]))
@@ -244,19 +244,21 @@ class Part:
         return sum(block.times.size for block in self.blocks)
 
     @cached_property
-    def _u(self) -> Floats:
+    def u(self) -> Floats:
+        """Measured values on the scale of their noise."""
         return np.concatenate([block.u for block in self.blocks])
 
     @cached_property
-    def _log_sigma(self) -> Floats:
-        """The logarithm of each value's sigma, where it is a number."""
+    def log_sigma(self) -> Floats:
+        """The logarithm of each value's sigma, where it is a number; else NaN."""
         known = [b.column.sigma for b in self.blocks]
         logs = [float(np.log(float(sigma))) if sigma.is_Number else np.nan for sigma in known]
         return np.repeat(logs, [block.times.size for block in self.blocks])
 
     @cached_property
-    def _varying(self) -> NDArray[np.intp]:
-        return np.flatnonzero(np.isnan(self._log_sigma))
+    def varying(self) -> NDArray[np.intp]:
+        """Values whose sigma is an expression."""
+        return np.flatnonzero(np.isnan(self.log_sigma))
 
     @cached_property
     def _kinds(self) -> list[tuple[Column, int, NDArray[np.intp]]]:
@@ -270,7 +272,8 @@ class Part:
             at += block.times.size
         return [(column, code, np.concatenate(parts)) for column, code, parts in found.values()]
 
-    def _residuals(self, moving: NDArray[np.bool_]) -> tuple[Residuals, NDArray[np.intp]]:
+    def residuals(self, moving: NDArray[np.bool_]) -> tuple[Residuals, NDArray[np.intp]]:
+        """Return locations, then logarithms of varying spreads; and columns of the Jacobian."""
         key = moving.tobytes()
         cache = self.__dict__.setdefault("_prepared", {})
         if key not in cache:
@@ -297,7 +300,7 @@ class Part:
                     names,
                     t0=self.t0,
                     t1=self.end,
-                    shared=None if self.sibling is None else self.sibling._residuals(moving)[0],
+                    shared=None if self.sibling is None else self.sibling.residuals(moving)[0],
                     **self.options,
                 ),
                 np.array(wrt, dtype=np.intp),

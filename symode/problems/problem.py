@@ -284,7 +284,7 @@ class Problem:
         if not any(column.noise.is_positive for column in self.columns):
             return self
         other = copy(self)
-        for name in ("_simulator", "relaxed"):
+        for name in ("_simulator", "_searches", "relaxed"):
             other.__dict__.pop(name, None)
         other.parts = self._make_parts([floored(column, self.series) for column in self.columns])
         return other

@@ -9,24 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symode.errors import GradientError, SolverError
+from symode.kernels.search_types import CUT_OFF, FRACTIONS, MAX_STEPS
 from symode.problems.counter import Counter
 from symode.problems.scores import Scores
 
 Floats = NDArray[np.float64]
 
-#: Steps allowed: near the optimum each gains a digit or more.
-MAX_STEPS = 20
-#: Fractions of a step that are tried until one lowers the value.
-FRACTIONS = (1.0, 0.5, 0.25, 0.0625)
-#: Singular values below this share of the largest belong to directions left alone.
-CUT_OFF = 1e-7
 #: A search has converged when a Newton step would gain less, in units of the value.
 CONVERGED = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
 class Ending:
-    """Where scoring ended: the point on the scale, its value and scores, and what is left to gain.
+    """Where scoring ended: the point on the scale, what was found there, what is left to gain.
 
     ``decrement`` is half the slope along the step not taken; it has the unit of the value, whatever
     the units of the parameters.
@@ -34,7 +29,8 @@ class Ending:
 
     x: Floats
     value: float
-    scores: Scores
+    misfit: float
+    gradient: Floats
     decrement: float
 
     @property
@@ -44,8 +40,7 @@ class Ending:
         Where sigma is only a weight, the value has no unit of its own: it is compared with the
         misfit.
         """
-        misfit = self.scores.misfit
-        return self.decrement <= CONVERGED * min(1.0, misfit) + 1e-10
+        return self.decrement <= CONVERGED * min(1.0, self.misfit) + 1e-10
 
 
 def score_to_the_end(
@@ -82,7 +77,7 @@ def score_to_the_end(
             break
         x, value, scores = trial, trial_value, trial_scores
         step, decrement = scoring_step(scores, space.at_bound(x), space.widths, held)
-    return Ending(x, value, scores, decrement)
+    return Ending(x, value, scores.misfit, scores.gradient, decrement)
 
 
 def scoring_step(

@@ -1,8 +1,11 @@
-"""One search from one point: SciPy's optimizer, then Fisher scoring, in rounds."""
+"""One search from one point: an optimizer, then Fisher scoring, in rounds."""
 
 from __future__ import annotations
 
+import threading
 import time
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +14,7 @@ from symode.equations.values import named
 from symode.errors import FitError, SymodeError
 from symode.problems.counter import Counter
 from symode.problems.hierarchical import Reduced
+from symode.problems.native_search import covers, native_search
 from symode.problems.optimizers import OPTIMIZERS
 from symode.problems.problem import Problem
 from symode.problems.scoring import Ending, score_to_the_end
@@ -24,14 +28,117 @@ ROUNDS = 5
 
 
 def run_start(
-    problem: Problem, index: int, x0: Floats, optimizer: str, max_iterations: int = 1000
+    problem: Problem,
+    index: int,
+    x0: Floats,
+    optimizer: str,
+    max_iterations: int = 1000,
+    stop: threading.Event | None = None,
 ) -> Start:
     """Search from one point on the scale; return the record, also of a search that fails.
 
-    SciPy searches the relaxed problem (see `Problem.relaxed`); the problem itself judges what is
-    found. Needs nothing but its arguments, so that it can run in any process.
+    The relaxed problem is searched (see `Problem.relaxed`); the problem itself judges what is
+    found. Needs nothing but its arguments, so that it can run in any process; ``stop`` breaks off a
+    compiled search from another thread.
     """
+    begun = time.perf_counter()
+    find = _compiled if is_native(problem, optimizer) else _driven
+    found = find(problem, problem.space.inside(x0), optimizer, max_iterations, stop)
+    return _record(problem, index, x0, found, time.perf_counter() - begun)
+
+
+def screen_start(
+    problem: Problem,
+    index: int,
+    x0: Floats,
+    optimizer: str,
+    iterations: int,
+    stop: threading.Event | None = None,
+) -> Start:
+    """Search for a few iterations only; return where that led, without a verdict."""
     begun, x = time.perf_counter(), problem.space.inside(x0)
+    judge = Counter(problem)
+    ending: Ending | None = None
+    evaluations, lost = 0, 0
+    best: Floats | None = None
+    if is_native(problem, optimizer):
+        with native_search(problem.relaxed, stop) as native:
+            found = native.run(x, iterations, scores=False)
+        message, best = found.message, found.x
+        evaluations, lost = found.evaluations, found.lost
+    else:
+        search = Counter(_searched(problem))
+        with one_blas_thread():
+            try:
+                message = OPTIMIZERS[optimizer](search, _begin(problem, x), iterations)
+            except _FAULTS as error:
+                message = str(error)
+        evaluations, lost = search.evaluations, search.lost
+        best = None if search.best is None else _ended(problem, search.best[1])
+    try:
+        if best is not None:
+            scores = judge.scores(best)
+            ending = Ending(best, scores.value, scores.misfit, scores.gradient, np.inf)
+    except SymodeError as error:
+        message = str(error)
+    outcome = _Outcome(ending, message, evaluations + judge.evaluations, lost + judge.lost)
+    return _record(problem, index, x0, outcome, time.perf_counter() - begun)
+
+
+def is_native(problem: Problem, optimizer: str) -> bool:
+    """Whether searches of a problem are compiled, and run on threads without the GIL."""
+    return optimizer == "scoring" and covers(problem)
+
+
+#: What ends a search in a point that cannot be computed.
+_FAULTS = (SymodeError, ArithmeticError, ValueError, np.linalg.LinAlgError)
+
+
+@dataclass
+class _Outcome:
+    """What a search came to."""
+
+    ending: Ending | None
+    message: str
+    evaluations: int
+    lost: int
+
+
+def _compiled(
+    problem: Problem, x: Floats, optimizer: str, max_iterations: int, stop: Any
+) -> _Outcome:
+    """Search in compiled code."""
+    found = _Outcome(None, "", 0, 0)
+    for _ in range(ROUNDS):
+        before = np.inf if found.ending is None else found.ending.value
+        same = problem.relaxed is problem
+        with native_search(problem.relaxed, stop) as native:
+            ended = native.run(x, max_iterations, scores=same)
+        found.message = ended.message
+        if not same and ended.x is not None:
+            found.evaluations += ended.evaluations
+            found.lost += ended.lost
+            with native_search(problem, stop) as native:
+                ended = native.score(ended.x)
+            if ended.x is None:
+                found.message = ended.message
+        found.evaluations += ended.evaluations
+        found.lost += ended.lost
+        if ended.x is None:
+            break
+        found.ending = ending = Ending(
+            ended.x, ended.value, ended.misfit, ended.gradient, ended.decrement
+        )
+        if ending.converged or not ending.value < before:
+            break
+        x = ending.x
+    return found
+
+
+def _driven(
+    problem: Problem, x: Floats, optimizer: str, max_iterations: int, stop: Any
+) -> _Outcome:
+    """Search by any optimizer, in rounds with scoring."""
     search, judge = Counter(_searched(problem)), Counter(problem)
     same = search.problem is problem
     ending: Ending | None = None
@@ -41,7 +148,7 @@ def run_start(
             before = np.inf if ending is None else ending.value
             try:
                 message = OPTIMIZERS[optimizer](search, _begin(problem, x), max_iterations)
-            except (SymodeError, ArithmeticError, ValueError, np.linalg.LinAlgError) as error:
+            except _FAULTS as error:
                 message = str(error)
             try:
                 if search.best is None:
@@ -54,46 +161,8 @@ def run_start(
             if ending.converged or not ending.value < before:
                 break
             x = ending.x
-    return _record(
-        problem,
-        index,
-        x0,
-        ending,
-        message,
-        evaluations=search.evaluations + judge.evaluations,
-        lost=search.lost + judge.lost,
-        seconds=time.perf_counter() - begun,
-    )
-
-
-def screen_start(
-    problem: Problem, index: int, x0: Floats, optimizer: str, iterations: int
-) -> Start:
-    """Search for a few iterations only; return where that led, without a verdict."""
-    begun, x = time.perf_counter(), problem.space.inside(x0)
-    search, judge = Counter(_searched(problem)), Counter(problem)
-    ending: Ending | None = None
-    with one_blas_thread():
-        try:
-            message = OPTIMIZERS[optimizer](search, _begin(problem, x), iterations)
-        except (SymodeError, ArithmeticError, ValueError, np.linalg.LinAlgError) as error:
-            message = str(error)
-        try:
-            if search.best is not None:
-                x = _ended(problem, search.best[1])
-                scores = judge.scores(x)
-                ending = Ending(x, scores.value, scores, np.inf)
-        except SymodeError as error:
-            message = str(error)
-    return _record(
-        problem,
-        index,
-        x0,
-        ending,
-        message,
-        evaluations=search.evaluations + judge.evaluations,
-        lost=search.lost + judge.lost,
-        seconds=time.perf_counter() - begun,
+    return _Outcome(
+        ending, message, search.evaluations + judge.evaluations, search.lost + judge.lost
     )
 
 
@@ -112,17 +181,15 @@ def _ended(problem: Problem, x: Floats) -> Floats:
     return x if problem.reduced is None else problem.reduced.whole(x)
 
 
-def _record(
-    problem: Problem, index: int, x0: Floats, ending: Ending | None, message: str, **costs: float
-) -> Start:
-    space = problem.space
+def _record(problem: Problem, index: int, x0: Floats, found: _Outcome, seconds: float) -> Start:
+    space, ending = problem.space, found.ending
     if ending is None:
         nothing = np.full(len(space.parameters), np.nan)
         theta = named(nothing, space.parameters)
         gradient, value, decrement, status = np.full(space.size, np.nan), np.inf, np.nan, "failed"
         sides = np.zeros(space.size, dtype=np.intp)
     else:
-        theta, gradient = space.theta(ending.x), ending.scores.gradient
+        theta, gradient = space.theta(ending.x), ending.gradient
         value, decrement = ending.value, ending.decrement
         status = "converged" if ending.converged else "stopped"
         sides = space.at_bound(ending.x)
@@ -135,9 +202,9 @@ def _record(
         gradient=named(gradient, space.names),
         decrement=decrement,
         status=status,
-        message=message,
+        message=found.message,
         at_bound={n: words[int(s)] for n, s in zip(space.names, sides, strict=True) if s},
-        evaluations=int(costs["evaluations"]),
-        lost=int(costs["lost"]),
-        seconds=costs["seconds"],
+        evaluations=found.evaluations,
+        lost=found.lost,
+        seconds=seconds,
     )
