@@ -215,6 +215,11 @@ class NativeSearch:
         self._search.count[st.STAGE] = st.SCORE_FIRST
         return self._run(x, True)
 
+    @property
+    def root(self) -> Floats:
+        """W where the last search ended, with the Fisher information its square. ``(k, p)``."""
+        return self._here.root.T.copy()
+
     def _run(self, x: Floats, scores: bool) -> Found:
         from symode.kernels.search import run_search
 
