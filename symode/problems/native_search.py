@@ -95,7 +95,7 @@ def covers(problem: Problem) -> bool:
         and all(type(c.noise) in NOISE and set(c.codes) <= {KNOWN} for c in problem.columns)
         and all(type(scale) in SCALES for scale in problem.space.transforms)
         and all(type(prior) in PRIORS for _, prior in problem.priors)
-        and all(isinstance(part.parameters, ParameterMap) for part in problem.parts)
+        and all(type(part.parameters) is ParameterMap for part in problem.parts)
         and is_compiled(problem.parts[0].task)
     )
 
