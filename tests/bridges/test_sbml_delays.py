@@ -70,6 +70,15 @@ MODELS = {
         .event("f", "x > 2", {"q": "s + 10"}, priority="2", trigger_values=False),
         {"s": lambda t: 11 * (t > 2), "q": lambda t: 10 * (t > 2)},
     ),
+    "names that are taken": (
+        ticking()
+        .variable("e_waits_1", 3)
+        .rate("e_waits_1", "0")
+        .event("e", "x > 1", ONE, delay="0.7")
+        .event("e_triggers", "x > 9", ONE)
+        .event("e_2", SINE + " && x > 9", ONE, delay="1"),
+        {"s": steps(1.7), "e_waits_1": 3},
+    ),
     "chain": (
         ticking()
         .event("e", "x > 1", ONE, delay="0.7")

@@ -289,6 +289,19 @@ MODELS = {
         .event("e", "time >= 1", {"C": "2", "A": "A + 1"}),
         {"A": after(1, 4, 3), "D": after(1, 2, 4)},
     ),
+    # Names.
+    "names that are taken": (
+        growing().species("S", amount=2).parameter("S_amount", 3).parameter("r_k", 5)
+        .reaction("r", {"S": 1}, {}, "k*S*C*S_amount/3", local={"k": 0.7}),
+        {"S": lambda t: 2 * exp(-K * t) / (1 + t / 2), "r_k": 5},
+    ),
+    "names that mean something elsewhere": (
+        Little().variable("t", 1).rate("t", "-t").variable("E", 0).rate("E", "time").variable("I")
+        .assign("I", "zoo + None + lambda").parameter("zoo", 1).parameter("None", 2)
+        .parameter("lambda", 3),
+        {"t": lambda t: exp(-t), "E": lambda t: t * t / 2, "I": 6},
+    ),
+    "no delay": (Little().variable("x", 1).rate("x", "-delay(x, 0)"), {"x": lambda t: exp(-t)}),
     # Algebraic rules.
     "algebraic chain": (
         Little().variable("x", 1).rate("x", "-x").variable("y").variable("z")

@@ -101,6 +101,26 @@ def solve_rules(assembly: _Assembly) -> None:
             assembly.solved.update(zip(block, found, strict=True))
 
 
+def guess(assembly: _Assembly, key: str) -> sp.Expr:
+    """Return where the search for a solution of an algebraic rule begins."""
+    q = assembly.known(key)
+    volume = assembly.initial(q.compartment) if q.is_species and q.compartment else sp.Integer(1)
+    if q.is_species and q.in_concentration and q.initial_concentration is None:
+        found = None if q.initial_amount is None else q.initial_amount / volume
+    elif q.is_species and q.in_concentration:
+        found = q.initial_concentration
+    elif q.is_species:
+        found = q.initial_amount
+    else:
+        found = q.number
+    if found is None or found is sp.nan:
+        raise ImportFileError(
+            f"{assembly.name}: {key} is determined by an algebraic rule that is not linear in it; "
+            "give it an initial value near its solution."
+        )
+    return found
+
+
 def _held(q: Quantity) -> tuple[bool, bool]:
     has_value = (
         q.number is not None

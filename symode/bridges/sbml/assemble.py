@@ -12,17 +12,15 @@ from typing import Any
 
 import sympy as sp
 
-from symode.bridges.sbml.algebraic import solve_rules
+from symode.bridges.sbml.algebraic import guess, solve_rules
 from symode.bridges.sbml.events import assignments, events_of, expressions_of
-from symode.bridges.sbml.formulas import Formulas
+from symode.bridges.sbml.formulas import Formulas, is_finite
 from symode.bridges.sbml.quantities import Quantity, collect, refuse_unsupported
 from symode.equations.equations import Equations
 from symode.equations.mass import Mass
-from symode.equations.walk import distinct_nodes, symbols_in
+from symode.equations.walk import symbols_in
 from symode.errors import ImportFileError, ModelError
 from symode.symbolic.differentiate import gradient
-
-_INFINITE = (sp.nan, sp.oo, -sp.oo, sp.zoo)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +73,7 @@ class _Assembly:
             for i in range(model.getNumReactions())
         }
         self.hidden: dict[sp.Symbol, sp.Expr] = {}
+        self._event_names = {model.getEvent(i).getId() for i in range(model.getNumEvents())}
         self.solved: dict[str, sp.Expr] = {}
         self.implicit: dict[str, sp.Expr] = {}
         self._values: dict[str, sp.Expr] = {}
@@ -270,7 +269,7 @@ class _Assembly:
         rhs = tuple(self.rate(q.key) for q in chosen)
         initial = tuple(self._start(q) for q in chosen)
         for q, value in zip(chosen, initial, strict=True):
-            if any(node in _INFINITE for node in distinct_nodes([value])):
+            if not is_finite(value):
                 state = "no initial value" if value is sp.nan else f"the initial value {value}"
                 raise ImportFileError(
                     f"{self.name}: {q.key} has {state}, and it changes; give it a finite one."
@@ -284,7 +283,7 @@ class _Assembly:
             mass = tuple((i, i, sp.Integer(1)) for i in range(len(states)))
             states += tuple(sp.Symbol(key) for key in self.implicit)
             rhs += tuple(self.implicit.values())
-            initial += tuple(self._guess(key) for key in self.implicit)
+            initial += tuple(guess(self, key) for key in self.implicit)
         if not states:
             # A model of expressions in time alone: one state that stays 0 carries them.
             states, rhs, initial = (sp.Symbol(self.unused("still")),), (sp.S.Zero,), (sp.S.Zero,)
@@ -300,11 +299,7 @@ class _Assembly:
             if not (q.is_ruled or q.is_state or q.is_parameter)
         )
         # What is not finite is no observable; `values` has it.
-        observables = tuple(
-            pair
-            for pair in observables
-            if not any(n in _INFINITE for n in distinct_nodes([pair[1]]))
-        )
+        observables = tuple(pair for pair in observables if is_finite(pair[1]))
         used = set(symbols_in([*rhs, *initial, *(value for _, value in observables)]))
         used |= set(symbols_in(expressions_of(events)))
         free = [
@@ -342,30 +337,18 @@ class _Assembly:
         }
         return Assembled(equations, theta, values, concentrations, amounts, title)
 
-    def _guess(self, key: str) -> sp.Expr:
-        """Return where the search for a solution of an algebraic rule begins."""
-        q = self.known(key)
-        volume = self.initial(q.compartment) if q.is_species and q.compartment else sp.Integer(1)
-        if q.is_species and q.in_concentration and q.initial_concentration is None:
-            found = None if q.initial_amount is None else q.initial_amount / volume
-        elif q.is_species and q.in_concentration:
-            found = q.initial_concentration
-        elif q.is_species:
-            found = q.initial_amount
-        else:
-            found = q.number
-        if found is None or found is sp.nan:
-            raise ImportFileError(
-                f"{self.name}: {key} is determined by an algebraic rule that is not linear in it; "
-                "give it an initial value near its solution."
-            )
-        return found
-
     def unused(self, name: str) -> str:
         """Return a name that nothing has yet: this one, or it with underscores."""
         taken = {s.name for s in (*self._states, *self.hidden)}
         while name in self.quantities or name in self.reactions or name in taken:
             name += "_"
+        return name
+
+    def event_name(self, name: str) -> str:
+        """Return a name that no event has yet, and take it."""
+        while name in self._event_names:
+            name += "_"
+        self._event_names.add(name)
         return name
 
     def is_fixed(self, symbol: sp.Basic) -> bool:

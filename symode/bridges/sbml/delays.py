@@ -74,7 +74,7 @@ def delayed(
                 event,
                 trigger=sp.And(waits[i] > sp.S.Half, sp.Ge(assembly.time, moments[i])),
                 assignments=(*assembly.assignments(becomes), (waits[i], sp.Integer(0))),
-                name=name if i == 0 else f"{name}_{i + 1}",
+                name=name if i == 0 else assembly.event_name(f"{name}_{i + 1}"),
                 persistent=False,
                 initial_value=True,
                 use_trigger_values=False,
@@ -86,7 +86,7 @@ def delayed(
     begins = replace(
         event,
         assignments=tuple(enters),
-        name=f"{name}_triggers",
+        name=assembly.event_name(f"{name}_triggers"),
         priority=_FIRST,
         persistent=True,
         use_trigger_values=True,
@@ -97,7 +97,7 @@ def delayed(
             Event(
                 sp.Not(event.trigger),
                 tuple((w, sp.Integer(0)) for w in waits),
-                name=f"{name}_ends",
+                name=assembly.event_name(f"{name}_ends"),
                 priority=_SECOND,
             )
         )

@@ -26,12 +26,9 @@ def events_of(assembly: _Assembly) -> tuple[Event, ...]:
         Naming the event that cannot be represented.
     """
     model, found = assembly.model, []
-    taken = {model.getEvent(i).getId() for i in range(model.getNumEvents())}
     for i in range(model.getNumEvents()):
         element = model.getEvent(i)
-        name = element.getId() or f"event {i}"
-        if not element.getId() and name in taken:
-            name += "_"
+        name = element.getId() or assembly.event_name(f"event_{i}")
         trigger = element.getTrigger()
         if trigger is None or not trigger.isSetMath():
             continue

@@ -9,6 +9,7 @@ from typing import Any, Final
 import sympy as sp
 from sympy.logic.boolalg import Boolean
 
+from symode.equations.walk import distinct_nodes
 from symode.errors import ImportFileError
 
 #: N_A of the SBML specification, level 3 version 2.
@@ -160,6 +161,8 @@ class Formulas:
         if kind == lib.AST_FUNCTION:
             return self._call(tree, resolve, where, calls)
         if kind == lib.AST_FUNCTION_DELAY:
+            if tree.getNumChildren() == 2 and child(1).is_zero:
+                return child(0)
             raise ImportFileError(f"{where} uses delay(): delays are not supported.")
         raise ImportFileError(
             f"{where} uses {tree.getName() or lib.formulaToL3String(tree)!r}, which is not "
@@ -205,6 +208,12 @@ class Formulas:
             return arguments[symbol] if symbol in arguments else resolve(symbol)
 
         return self._build(body, inner, where, (*calls, name))
+
+
+def is_finite(value: sp.Expr) -> bool:
+    """Return whether an expression holds no infinity and no NaN."""
+    infinite = (sp.nan, sp.oo, -sp.oo, sp.zoo)
+    return not any(node is one for node in distinct_nodes([value]) for one in infinite)
 
 
 def _odd(parts: list[Boolean]) -> Boolean:

@@ -42,6 +42,7 @@ class Quantity:
     in_event: bool = False
     terms: list[tuple[str, int, Any]] = field(default_factory=list)
     compartment_varies: bool = False
+    amount_name: str = ""
     # Whether its value in formulas is a number that may be set from outside.
     is_plain: bool = True
 
@@ -80,7 +81,7 @@ class Quantity:
     @property
     def state_name(self) -> str:
         """Name of its state."""
-        return f"{self.key}_amount" if self.is_amount_state else self.key
+        return self.amount_name if self.is_amount_state else self.key
 
     @property
     def is_parameter(self) -> bool:
@@ -132,6 +133,9 @@ def collect(model: Any, name: str) -> dict[str, Quantity]:
         if q.is_species and q.compartment in found:
             container = found[q.compartment]
             q.compartment_varies = container.is_state or container.is_ruled
+            q.amount_name = f"{q.key}_amount"
+            while q.amount_name in found:
+                q.amount_name += "_"
             _fix_value(q)
         elif q.kind == "compartment" and q.dimensionless and q.number is None:
             # A point has no size, and no formula can mean one.
