@@ -122,7 +122,7 @@ def predicted_costs(task: Task) -> tuple[float, float]:
 
     Calls of compiled code have a price of their own, which decides for small models.
     """
-    costs = IMPLICIT if task.options.is_stiff else EXPLICIT
+    costs = IMPLICIT if task.options.tableau.implicit else EXPLICIT
     method = native.native_method(task.options.tableau)
     stage = OPERATION * len(task.field.graph.ops) + COMPONENT * task.n
     work = 1e-3 * STEPS * method.n_stages * stage

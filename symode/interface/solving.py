@@ -76,7 +76,8 @@ def solve(
     natives = model.__dict__.setdefault("_natives", {})
 
     def build(options: SolverOptions) -> tuple[NativeModel, kt.System]:
-        key = (backend, options.is_stiff, options.tableau.complex_pairs, z0 is None)
+        kind = (options.tableau.implicit, options.tableau.complex_pairs)
+        key = (backend, options.is_stiff, *kind, z0 is None)
         if key not in natives:
             pattern = native.native_pattern(field if options.is_stiff else None)
             natives[key] = (compiled_for(options), pattern)
@@ -86,7 +87,9 @@ def solve(
 
     def compiled_for(options: SolverOptions) -> NativeModel:
         kernels = {"rhs": ("field", derive_rhs(field))}
-        if options.is_stiff:
+        if options.is_stiff and not options.tableau.implicit:
+            kernels["jac_values"] = ("field", derive_jac(field))
+        elif options.is_stiff:
             kernels["jac"] = ("field", derive_jac(field))
             kernels |= linear_kernels(field, transposed=False, pairs=options.tableau.complex_pairs)
         if z0 is None:

@@ -14,6 +14,7 @@ from symode.kernels.types import (
     H_STEP,
     NEWTON,
     RATE,
+    Chebyshev,
     Collocation,
     Control,
     Dirk,
@@ -58,7 +59,7 @@ def _few_stages(method: Method, k: Floats, row: int, i: int) -> float:
     return total
 
 
-def _filtered(method: Collocation, k: Floats, row: int, i: int) -> float:
+def _filtered(method: Collocation | Chebyshev, k: Floats, row: int, i: int) -> float:
     return float(k[method.n_stages, i])
 
 
@@ -69,6 +70,7 @@ def _filtered(method: Collocation, k: Floats, row: int, i: int) -> float:
         Rosenbrock: _few_stages,
         Dirk: _weighted_stages,
         Collocation: _filtered,
+        Chebyshev: _filtered,
     },
 )
 def local_error(method: Method, k: Floats, row: int, i: int) -> float:
@@ -82,7 +84,7 @@ def _all_weighted(method: Method, k: Floats, size: int, out: Floats) -> None:
     add_stages(method.e[0], 1.0, method.n_stages, k, size, out)
 
 
-def _all_filtered(method: Collocation, k: Floats, size: int, out: Floats) -> None:
+def _all_filtered(method: Collocation | Chebyshev, k: Floats, size: int, out: Floats) -> None:
     for i in range(size):
         out[i] = k[method.n_stages, i]
 
@@ -94,6 +96,7 @@ def _all_filtered(method: Collocation, k: Floats, size: int, out: Floats) -> Non
         Rosenbrock: _all_weighted,
         Dirk: _all_weighted,
         Collocation: _all_filtered,
+        Chebyshev: _all_filtered,
     },
 )
 def local_errors(method: Method, k: Floats, size: int, out: Floats) -> None:
@@ -183,6 +186,7 @@ def _beta_rosenbrock(method: Method) -> float:
         Rosenbrock: _beta_rosenbrock,
         Collocation: _beta_rosenbrock,
         Dirk: _beta_rosenbrock,
+        Chebyshev: _beta_erk,
     },
 )
 def memory_of_control(method: Method) -> float:
@@ -232,6 +236,7 @@ def _next_predictive(method: Collocation, error: float, scratch: Scratch) -> flo
         Rosenbrock: _next_by_error,
         Collocation: _next_predictive,
         Dirk: _next_by_error,
+        Chebyshev: _next_by_error,
     },
 )
 def next_factor(method: Method, error: float, scratch: Scratch) -> float:

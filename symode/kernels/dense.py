@@ -7,6 +7,7 @@ from symode.kernels.jit import by_type, inline, kernel
 from symode.kernels.types import (
     CURSOR,
     Adjoint,
+    Chebyshev,
     Collocation,
     Dirk,
     Erk,
@@ -32,6 +33,7 @@ def _scale_rosenbrock(method: Method, h: float) -> float:
         Rosenbrock: _scale_rosenbrock,
         Collocation: _scale_rosenbrock,
         Dirk: _scale_erk,
+        Chebyshev: _scale_erk,
     },
 )
 def stage_scale(method: Method, h: float) -> float:

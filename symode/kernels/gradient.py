@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+from symode.kernels.adjoint_chebyshev import adjoint_chebyshev
 from symode.kernels.adjoint_collocation import adjoint_collocation
 from symode.kernels.adjoint_dirk import adjoint_dirk
 from symode.kernels.adjoint_erk import adjoint_erk
@@ -39,6 +40,7 @@ from symode.kernels.types import (
     PHASE,
     STEPS,
     T_END,
+    Chebyshev,
     Collocation,
     Control,
     Dirk,
@@ -101,6 +103,7 @@ def begin(
         Rosenbrock: adjoint_rosenbrock,
         Collocation: adjoint_collocation,
         Dirk: adjoint_dirk,
+        Chebyshev: adjoint_chebyshev,
     },
 )
 def adjoint_steps(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+from symode.kernels.chebyshev import keep_member, prepare_step, step_chebyshev
 from symode.kernels.collocation import step_collocation
 from symode.kernels.control import error_norm, first_step, group_size, next_factor, rough_step
 from symode.kernels.dense import interpolant_weights
@@ -31,6 +32,7 @@ from symode.kernels.types import (
     STEPS,
     STORED,
     T_END,
+    Chebyshev,
     Collocation,
     Control,
     Dirk,
@@ -86,7 +88,13 @@ def _take_rosenbrock(
 
 @by_type(
     0,
-    {Erk: _take_erk, Rosenbrock: _take_rosenbrock, Collocation: step_collocation, Dirk: step_dirk},
+    {
+        Erk: _take_erk,
+        Rosenbrock: _take_rosenbrock,
+        Collocation: step_collocation,
+        Dirk: step_dirk,
+        Chebyshev: step_chebyshev,
+    },
 )
 def take_step(
     method: Method, system: System, control: Control, t: float, h: float, scratch: Scratch
@@ -109,6 +117,7 @@ def _complete_none(method: Method, system: System, t: float, h: float, scratch: 
         Rosenbrock: _complete_none,
         Collocation: _complete_none,
         Dirk: _complete_none,
+        Chebyshev: _complete_none,
     },
 )
 def complete_step(method: Method, system: System, t: float, h: float, scratch: Scratch) -> None:
@@ -269,6 +278,7 @@ def advance(
             return FULL
         if count[STEPS] + count[BEFORE] >= control.max_steps:
             return failure(system, scratch, MAX_STEPS)
+        prepare_step(method, system, control, store, scratch)
         h = store.h[count[STEPS]] if control.replay else clock[H]
         last = abs(h) >= abs(remaining) * (1.0 - 1e-12)
         if control.replay:
@@ -381,4 +391,5 @@ def keep_step(
     for l in range(method.n_dense if complete else method.n_stages):  # noqa: E741
         for j in range(n):
             store.k[i, l, j] = scratch.k[l, j]
+    keep_member(method, store, i, scratch)
     scratch.count[STORED] = i + 1

@@ -63,7 +63,8 @@ ETA: Final = 10  # rate / (1 - rate) of the last Newton iteration
 RATE: Final = 11  # its slowest convergence
 T_JAC: Final = 12  # dirk: time of the Jacobian in scratch.jac
 GROUP_FLOOR: Final = 13  # smallest norm of the grouped components that counts
-N_CLOCK: Final = 14
+RADIUS: Final = 14  # chebyshev: bound of ρ(J)
+N_CLOCK: Final = 15
 
 #: How far the gradient of a member is, in `Scratch.count[PHASE]`.
 FORWARD: Final = 1
@@ -104,7 +105,12 @@ NEWTON: Final = 29  # iterations of the last step
 SLOPE_OF: Final = 30  # one more than the number of steps where f was evaluated
 JAC_READY: Final = 31  # dirk: whether scratch.jac holds the Jacobian of some earlier point
 OPENING: Final = 32  # stored step that opens the current span between jumps; -1: not stored
-N_COUNT: Final = 33
+MEMBER: Final = 33  # chebyshev: which number of stages the last try had
+BOUND_AGE: Final = 34  # chebyshev: tries in this segment
+N_COUNT: Final = 35
+
+#: Rows of `Scratch.k` that a stabilised method works in.
+CHEBYSHEV_ROWS: Final = 12
 
 
 class Erk(NamedTuple):
@@ -172,6 +178,24 @@ class Collocation(NamedTuple):
     back: Floats  # (S, S), T
 
 
+class Chebyshev(NamedTuple):
+    """Coefficients of a stabilised explicit family, see `symode.solvers.chebyshev`."""
+
+    order: int
+    n_stages: int  # rows of the interpolant: slope, mean slope, slope at the end
+    n_dense: int
+    fsal: bool  # always True: the last row is the slope at the new point
+    starts: Ints  # (Q + 1,) where each member begins in flow
+    flow: Floats  # (F, 3)
+    a: Floats  # (Q, 4, 4)
+    b: Floats  # (Q, 4)
+    c: Floats  # (Q, 4)
+    e: Floats  # (1, 0): the estimate is a row of its own
+    error: Floats  # (Q, 5)
+    limit: Floats  # (Q,)
+    dense: Floats  # (3, 3)
+
+
 class Pattern(NamedTuple):
     """The pattern of the Jacobian and of its elimination, see `symode.symbolic.elimination`.
 
@@ -219,13 +243,14 @@ class Tangents(NamedTuple):
 
 
 class Store(NamedTuple):
-    """Steps of a solve: t, z before each step, h, and the stages."""
+    """Steps of a solve: t, z before each step, h, the stages, and which number of them."""
 
     keep: bool
     t: Floats  # (capacity + 1,)
     h: Floats  # (capacity,)
     z: Floats  # (capacity + 1, n)
     k: Floats  # (capacity, S, n)
+    member: Ints  # (capacity,); empty but for families of methods
 
 
 class ErkAdjoint(NamedTuple):
@@ -280,8 +305,21 @@ class CollocationAdjoint(NamedTuple):
     n_past: int
 
 
-Method = Erk | Rosenbrock | Dirk | Collocation
-Adjoint = ErkAdjoint | RosenbrockAdjoint | DirkAdjoint | CollocationAdjoint
+class ChebyshevAdjoint(NamedTuple):
+    """The adjoint equation along a trajectory of a stabilised method; the state is (lam, mu)."""
+
+    n: int
+    m: int
+    address: Ints
+    p: Floats
+    pattern: Pattern
+    past_method: Chebyshev
+    past: Store
+    n_past: int
+
+
+Method = Erk | Rosenbrock | Dirk | Collocation | Chebyshev
+Adjoint = ErkAdjoint | RosenbrockAdjoint | DirkAdjoint | CollocationAdjoint | ChebyshevAdjoint
 System = Field | Tangents | Adjoint
 #: The adjoint equation along a trajectory of each method: kernels treat them alike.
 ADJOINT_OF: Final[dict[type, type]] = {
@@ -289,6 +327,7 @@ ADJOINT_OF: Final[dict[type, type]] = {
     Rosenbrock: RosenbrockAdjoint,
     Dirk: DirkAdjoint,
     Collocation: CollocationAdjoint,
+    Chebyshev: ChebyshevAdjoint,
 }
 ADJOINTS: Final = tuple(ADJOINT_OF.values())
 

@@ -169,7 +169,9 @@ def get_control(w: Table) -> Control:
 @reader
 def get_store(w: Table) -> Store:
     """Return the store of steps."""
-    return Store(get_bool(w), get_floats(w), get_floats(w), get_matrix(w), get_cube(w))
+    return Store(
+        get_bool(w), get_floats(w), get_floats(w), get_matrix(w), get_cube(w), get_ints(w)
+    )  # fmt: skip
 
 
 @reader

@@ -25,6 +25,8 @@ class Coefficients:
     name: str
     #: Whether steps solve equations with the Jacobian; such methods serve stiff models.
     implicit: ClassVar[bool]
+    #: Whether the number of stages follows from a bound of the Jacobian's spectral radius.
+    bounds_spectrum: ClassVar[bool] = False
     #: Whether the step is a function of the Jacobian itself, as in Rosenbrock methods: its
     #: derivative then needs second derivatives of f.
     jacobian_in_step: ClassVar[bool] = False

@@ -65,7 +65,7 @@ def state_inside(forward: Forward, step: int, s: float, n: int) -> tuple[float, 
     h = float(store.h[step])
     if s == 1.0:
         return float(store.t[step + 1]), store.z[step + 1, :n].copy()
-    scale = h if isinstance(method, kt.Erk | kt.Dirk) else 1.0
+    scale = h if isinstance(method, kt.Erk | kt.Dirk | kt.Chebyshev) else 1.0
     w = scale * weights_at(method, np.array([s]))[0]
     return float(store.t[step]) + s * h, store.z[step, :n] + w @ store.k[step, : w.size, :n]
 

@@ -169,7 +169,7 @@ class EventRun:
         store, method = forward.store, forward.method
         points = np.arange(1, method.dense.shape[1] + 1) / method.dense.shape[1]
         h, weights = store.h[first:last], weights_at(method, points)
-        scale = h if isinstance(method, kt.Erk | kt.Dirk) else np.ones(h.size)
+        scale = h if isinstance(method, kt.Erk | kt.Dirk | kt.Chebyshev) else np.ones(h.size)
         k = store.k[first:last, : method.n_dense, : self.n]
         z = store.z[first:last, None, : self.n] + scale[:, None, None] * np.einsum(
             "pl,sln->spn", weights, k

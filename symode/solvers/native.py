@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from symode.codegen.compiled import NativeModel
 from symode.kernels import types as kt
+from symode.solvers.chebyshev import ChebyshevTableau
 from symode.solvers.collocation import CollocationTableau
 from symode.solvers.dirk_tableau import DirkTableau, stage_guess
 from symode.solvers.methods import Tableau
@@ -89,6 +90,22 @@ def native_method(tableau: Tableau) -> kt.Method:
             into=np.ascontiguousarray(into),
             back=np.ascontiguousarray(back),
         )
+    if isinstance(tableau, ChebyshevTableau):
+        return kt.Chebyshev(
+            order=tableau.embedded_order + 1,
+            n_stages=tableau.n_stages,
+            n_dense=tableau.n_stages,
+            fsal=True,
+            starts=tableau.starts,
+            flow=tableau.flow.copy(),
+            a=tableau.a.copy(),
+            b=tableau.b.copy(),
+            c=tableau.c.copy(),
+            e=np.zeros((1, 0)),
+            error=tableau.e.copy(),
+            limit=tableau.limit.copy(),
+            dense=tableau.dense.copy(),
+        )
     return kt.Erk(
         order=tableau.embedded_order + 1,
         n_stages=tableau.n_stages,
@@ -119,6 +136,8 @@ def make_field(
     address = np.zeros(kt.OBSERVE + max(groups, 1), dtype=np.int64)
     for slot, name in _SLOTS.items():
         address[slot] = compiled.address.get(prefix + name, 0)
+    if not address[kt.JAC]:
+        address[kt.JAC] = compiled.address.get(prefix + "jac_values", 0)
     for slot, name in _SHARED.items():
         address[slot] = compiled.address.get(name, 0)
     for g in range(groups):
@@ -228,13 +247,18 @@ def make_control(
 def make_scratch(method: kt.Method, system: kt.System, size: int, work_size: int) -> kt.Scratch:
     """Return the memory of one solve whose state has ``size`` components."""
     n, m, nnz = system.n, system.m, system.pattern.rows.size
-    stages = method.a.shape[0]
-    implicit = not isinstance(method, kt.Erk)
+    stabilised = isinstance(method, kt.Chebyshev)
+    stages = kt.CHEBYSHEV_ROWS - 1 if stabilised else method.a.shape[0]
+    implicit = not isinstance(method, kt.Erk | kt.Chebyshev)
     # Systems a step factors: one real, and the pairs of a collocation method, each as two.
     modes = stages if isinstance(method, kt.Collocation) else 1
     rows, width = modes * n, n
     if modes > 1 and rows <= BLOCK:
         width = rows
+    shape = (rows + 1, width) if modes > 1 and n <= PIVOTED_UP_TO else (1, 1)
+    if isinstance(method, kt.Chebyshev):
+        # All arguments of a step, made again on the way back; given by the system when touched.
+        shape = (int(np.diff(method.starts)[-1]) + 4, n)
     return kt.Scratch(
         clock=np.zeros(kt.N_CLOCK),
         count=np.zeros(kt.N_COUNT, dtype=np.int64),
@@ -257,7 +281,7 @@ def make_scratch(method: kt.Method, system: kt.System, size: int, work_size: int
         size=np.zeros(3 * n),
         lu=np.zeros((n, n) if implicit and n <= PIVOTED_UP_TO else (1, 1)),
         pivots=np.zeros(n if implicit else 1, dtype=np.int64),
-        block=np.zeros((rows + 1, width) if modes > 1 and n <= PIVOTED_UP_TO else (1, 1)),
+        block=np.zeros(shape),
         block_pivots=np.zeros(rows if modes > 1 else 1, dtype=np.int64),
     )
 
@@ -271,6 +295,7 @@ def make_store(method: kt.Method, n: int, capacity: int, keep: bool = True) -> k
         h=np.empty(capacity),
         z=np.empty((capacity + 1, n)),
         k=np.empty((capacity, stages, n)),
+        member=np.zeros(capacity if isinstance(method, kt.Chebyshev) else 0, dtype=np.int64),
     )
 
 
@@ -288,6 +313,7 @@ def enlarged(store: kt.Store, factor: int = 2) -> kt.Store:
         h=np.empty(capacity),
         z=np.empty((capacity + 1, *store.z.shape[1:])),
         k=np.empty((capacity, *store.k.shape[1:])),
+        member=np.zeros(capacity if store.member.size else 0, dtype=np.int64),
     )
     for old, fresh in zip(store[1:], new[1:], strict=True):
         fresh[: old.shape[0]] = old

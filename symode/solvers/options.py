@@ -111,8 +111,8 @@ class SolverOptions:
 
     @property
     def is_stiff(self) -> bool:
-        """Whether the method is implicit and needs the Jacobian."""
-        return self.tableau.implicit
+        """Whether the method is for stiff problems and needs the Jacobian's values."""
+        return self.tableau.implicit or self.tableau.bounds_spectrum
 
     def jacobian_kernels(self, derivative: str = "") -> list[str]:
         """Return the kernels of the Jacobian that steps, or their derivatives, call.
@@ -120,6 +120,8 @@ class SolverOptions:
         ``derivative`` names the kernel of second derivatives ("second" or "djac") that transposed
         steps and tangents of a Rosenbrock method call; other methods need none.
         """
+        if self.tableau.bounds_spectrum:
+            return ["jac_values"]
         if not self.tableau.implicit:
             return []
         second = derivative and self.tableau.jacobian_in_step

@@ -6,7 +6,7 @@ frozen the result is one fixed composition of differentiable maps, and differenc
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,11 +34,14 @@ class Steps:
     parts
         The method of each segment, and how many steps it has; empty where the options of the replay
         name the one method.
+    member
+        Which number of stages each step has, for families of methods. Shape ``(N,)``, or ``(0,)``.
     """
 
     t: Floats
     h: Floats
     parts: tuple[tuple[Tableau, int], ...] = ()
+    member: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     def with_start(self, t0: float, fixed: int) -> Steps:
         """Return these steps with the first ``fixed`` of them stretched so that they start at t0.
@@ -50,7 +53,7 @@ class Steps:
         t[:fixed] = anchor - (anchor - t[:fixed]) * ratio
         h[:fixed] *= ratio
         t[0] = t0
-        return Steps(t, h, self.parts)
+        return Steps(t, h, self.parts, self.member)
 
     def with_end(self, t1: float, fixed: int) -> Steps:
         """Return these steps with those from step ``fixed`` on stretched so that they end at t1."""
@@ -59,7 +62,7 @@ class Steps:
         t[fixed:] = anchor + (t[fixed:] - anchor) * ratio
         h[fixed:] *= ratio
         t[-1] = t1
-        return Steps(t, h, self.parts)
+        return Steps(t, h, self.parts, self.member)
 
     def step_of(self, times: Floats) -> NDArray[np.int64]:
         """Return the step that holds each time; a time at the end of a step belongs to it."""
@@ -75,7 +78,15 @@ def steps_of(forward: Forward) -> Steps:
     t = [kept[0].store.t[:1], *(segment.store.t[1 : segment.steps + 1] for segment in kept)]
     h = [segment.store.h[: segment.steps] for segment in kept]
     parts = tuple((segment.stepper.tableau, segment.steps) for segment in kept)
-    return Steps(np.concatenate(t), np.concatenate(h), parts)
+    member = np.empty(0, dtype=np.int64)
+    if any(segment.store.member.size for segment in kept):
+        member = np.zeros(sum(steps.size for steps in h), dtype=np.int64)
+        at = 0
+        for segment in kept:
+            found = segment.store.member[: segment.steps]
+            member[at : at + found.size] = found
+            at += segment.steps
+    return Steps(np.concatenate(t), np.concatenate(h), parts, member)
 
 
 def states_of(forward: Forward) -> Floats:
@@ -158,6 +169,8 @@ def _replay(
     forward.control = native.make_control(
         options, np.full(y0.size, np.inf), np.zeros(y0.size), replay=True, lazy=True
     )
-    forward.store = forward.store._replace(h=np.ascontiguousarray(steps.h[part]))
+    forward.store = forward.store._replace(
+        h=np.ascontiguousarray(steps.h[part]), member=np.ascontiguousarray(steps.member[part])
+    )
     forward.reset(y0, float(steps.t[part.start]), float(steps.t[part.stop]))
     return forward

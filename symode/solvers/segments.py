@@ -198,13 +198,16 @@ class Checkpoint:
 def memory_between_steps(stepper: Stepper) -> list[NDArray[Any]]:
     """Return the arrays that carry something from one step to the next; the first three are fixed.
 
-    An explicit method carries its first stage. An implicit one may carry all its stages (to guess
+    An explicit method carries its first stage; a stabilised one, the vector of its bound too. An implicit one may carry all its stages (to guess
     the next) and its factored matrix; a Rosenbrock method makes both anew at every step.
     """
     scratch = stepper.scratch
     shared = [scratch.clock, scratch.count, scratch.y, scratch.peak]
     if isinstance(stepper.method, kt.Erk):
         return [*shared, scratch.k[0]]
+    if isinstance(stepper.method, kt.Chebyshev):
+        # And the vector that bounds the spectral radius.
+        return [*shared, scratch.k[0], scratch.row]
     if isinstance(stepper.method, kt.Rosenbrock):
         return shared
     known = set(kt.Scratch._fields) - {"clock", "count", "y", "peak", "work"}

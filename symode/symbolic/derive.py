@@ -436,6 +436,8 @@ def without_parameters(field: Field) -> Field:
 FIELD_KERNELS: Final[dict[str, tuple[str, Callable[[Field], Graph]]]] = {
     "rhs": ("field", derive_rhs),
     "jac": ("field", derive_jac),
+    # The same for those who never factor it.
+    "jac_values": ("field", derive_jac),
     "dfdtheta": ("field", derive_dfdtheta),
     "vjp": ("product", derive_vjp),
     "jvp": ("product", derive_jvp),

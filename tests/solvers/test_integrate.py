@@ -84,7 +84,7 @@ def test_interpolant_has_its_order_on_frozen_steps(solver):
     known = np.array([exact(case, t) for t in times])
     loss = symode.Loss(terminal=case.states[0])
     task = make_task(case.model.equations, loss, case.span, from_initial=False, solver=solver)
-    compiled = task.compile(["rhs", *(["jac"] if task.options.is_stiff else [])])
+    compiled = task.compile(["rhs", *task.options.jacobian_kernels()])
     system = task.bind(compiled, task.options.is_stiff)
     compiled.pack(np.array(case.theta), system.p)
     counts = np.array([8, 16, 32] if tableau.order >= 7 else [24, 48, 96])
@@ -199,7 +199,7 @@ def test_portions_of_any_size_give_the_same_bits(solver):
 
     loss = symode.Loss(observations={1.0: X, 7.3: Y})
     task = make_task(CIRCLE.equations, loss, (0, 20), from_initial=False, solver=solver)
-    compiled = task.compile(["rhs", *(["jac"] if task.options.is_stiff else [])])
+    compiled = task.compile(["rhs", *task.options.jacobian_kernels()])
     system = task.bind(compiled, task.options.is_stiff)
     compiled.pack(np.array([1.0]), system.p)
     results = []

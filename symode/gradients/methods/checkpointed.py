@@ -390,6 +390,7 @@ def grown(store: kt.Store, capacity: int) -> kt.Store:
         h=np.empty(capacity),
         z=np.empty((capacity + 1, *store.z.shape[1:])),
         k=np.empty((capacity, *store.k.shape[1:])),
+        member=np.zeros(capacity if store.member.size else 0, dtype=np.int64),
     )
     for old, fresh in zip(store[1:], new[1:], strict=True):
         fresh[: old.shape[0]] = old

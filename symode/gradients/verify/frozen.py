@@ -76,6 +76,7 @@ def solve_fully(runner: DiscreteRunner) -> None:
         h=store.h[:steps].copy(),
         z=store.z[: steps + 1].copy(),
         k=store.k[:steps].copy(),
+        member=store.member[:steps].copy(),
     )
     stepper = replace(forward.stepper, control=forward.control._replace(replay=True))
     forward.stepper, forward.control = stepper, stepper.control

@@ -100,7 +100,7 @@ class PreciseLoss:
         return method._replace(**arrays)
 
     def _use(self, step: int) -> None:
-        self.method: Any = self.methods[step]
+        self.step, self.method = step, self.methods[step]
         self.collocation = isinstance(self.method, kt.Collocation)
         self.in_slopes = not isinstance(self.method, kt.Rosenbrock | kt.Collocation)
 
@@ -162,6 +162,8 @@ class PreciseLoss:
                 self.method, t, h, z, self.mp,
             )  # fmt: skip
             return stages, _combine(z, [1], stages[-1:])
+        if isinstance(self.method, kt.Chebyshev):
+            return self._stabilised_step(t, h, z, theta)
         if isinstance(self.method, kt.Rosenbrock):
             solve = self._matrix(t, h, z, theta)
         for i in range(self.method.n_dense):
@@ -176,6 +178,27 @@ class PreciseLoss:
             else:
                 stages.append(self._f(at, inner, theta))
         return stages, _combine(z, (h if self.in_slopes else 1) * self.method.b, stages)
+
+    def _stabilised_step(
+        self, t: Any, h: Any, z: Numbers, theta: Any
+    ) -> tuple[list[Numbers], Numbers]:
+        """Return the rows of the interpolant and the new state of a step of many stages."""
+        method, member = self.method, int(self.steps.member[self.step])
+        before = now = z
+        first = slope = self._f(t, z, theta)
+        for j in range(int(method.starts[member]), int(method.starts[member + 1])):
+            p, m, c = method.flow[j]
+            if j > method.starts[member]:
+                slope = self._f(t + c * h, now, theta)
+            moved = _combine([p * v for v in now], [1 - p, h * m], [before, slope])
+            before, now = now, moved
+        slopes: list[Numbers] = []
+        for i in range(4):
+            inner = _combine(now, h * method.a[member, i, :i], slopes)
+            slopes.append(self._f(t + method.c[member, i] * h, inner, theta))
+        new = _combine(now, h * method.b[member], slopes)
+        mean = [(a - b) / h for a, b in zip(new, z, strict=True)]
+        return [first, mean, self._f(t + h, new, theta)], new
 
     def _implicit_slope(self, t: Any, h: Any, psi: Numbers, z: Numbers, theta: Any) -> Numbers:
         r"""Return k with :math:`k = f(t, Z),\; Z = \psi + h\gamma k`, by Newton's method from z."""

@@ -196,7 +196,7 @@ def _drift(
     task = subject.task
     states = task.equations.n_states
     picks = np.unique(np.linspace(0, t.size - 1, min(SAMPLES, t.size)).astype(int))[::-1]
-    names = ["rhs", *(["jac"] if task.options.is_stiff else [])]
+    names = ["rhs", *task.options.jacobian_kernels()]
     compiled = task.compile(names)
     system = task.bind(compiled, task.options.is_stiff)
     compiled.pack(subject.theta, system.p)

@@ -7,12 +7,13 @@ from difflib import get_close_matches
 from importlib import import_module
 
 from symode.errors import OptionError
+from symode.solvers.chebyshev import ChebyshevTableau
 from symode.solvers.collocation import CollocationTableau
 from symode.solvers.dirk_tableau import DirkTableau
 from symode.solvers.tableau import ExplicitTableau, RosenbrockTableau
 
 #: What a method's file may hold; `implicit` tells those that serve stiff models.
-Tableau = ExplicitTableau | RosenbrockTableau | DirkTableau | CollocationTableau
+Tableau = ExplicitTableau | RosenbrockTableau | DirkTableau | CollocationTableau | ChebyshevTableau
 
 METHODS: tuple[str, ...] = (
     "bosh3",
@@ -26,6 +27,7 @@ METHODS: tuple[str, ...] = (
     "radau5",
     "radau9",
     "radau13",
+    "rock4",
 )
 """The names `get_method` knows. A new method is a file here with a `load()`, and its name."""
 
