@@ -133,7 +133,8 @@ def _prepare_chebyshev(
     method: Chebyshev, system: System, control: Control, store: Store, scratch: Scratch
 ) -> None:
     clock, count = scratch.clock, scratch.count
-    if control.replay:
+    count[MEMBER] = -1
+    if control.replay and count[STEPS] < store.member.size:
         count[MEMBER] = store.member[count[STEPS]]
         return
     age, rejected = count[BOUND_AGE], count[JUST_REJECTED] != 0 or count[CAUSE] != SUCCESS
@@ -147,7 +148,7 @@ def _prepare_chebyshev(
             clock[RADIUS] = 0.0
     count[BOUND_AGE] = age + 1
     largest = method.limit[method.limit.size - 1]
-    if abs(clock[H]) * clock[RADIUS] > largest:
+    if not control.replay and abs(clock[H]) * clock[RADIUS] > largest:
         clock[H] = math.copysign(largest / clock[RADIUS], clock[H])
 
 
@@ -197,7 +198,7 @@ def step_chebyshev(
     if count[FSAL_READY] == 0:
         evaluate(system, t, y, scratch, k, 0)
         count[FSAL_READY] = 1
-    if not control.replay:
+    if count[MEMBER] < 0:
         need, member = abs(h) * scratch.clock[RADIUS], 0
         while member < method.limit.size - 1 and method.limit[member] < need:
             member += 1

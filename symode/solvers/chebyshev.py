@@ -14,6 +14,9 @@ from symode.solvers.trees import rooted_trees, stage_weights
 
 Array = NDArray[np.float64]
 
+#: The cubic through both ends: coefficients of s, s² and s³ for each row.
+HERMITE = np.array([[1.0, -2.0, 1.0], [0.0, 3.0, -2.0], [0.0, -1.0, 1.0]])
+HERMITE.setflags(write=False)
 #: Points of the negative real axis where stability is checked, for each member.
 POINTS = 400
 #: Largest |R| allowed between the origin's neighbourhood and the end of the stability interval.
@@ -54,6 +57,8 @@ class ChebyshevTableau(Coefficients):
         ``(Q, 5)``.
     limit
         End of the real stability interval. Shape ``(Q,)``.
+    dense_order
+        Global order of the interpolant, 3.
     source
         Citation.
 
@@ -71,7 +76,6 @@ class ChebyshevTableau(Coefficients):
     implicit: ClassVar[bool] = False
     bounds_spectrum: ClassVar[bool] = True
     #: Rows of the interpolant: both slopes and the mean slope between them.
-    dense_order: ClassVar[int] = 3
     n_stages: ClassVar[int] = 3
 
     name: str
@@ -84,6 +88,7 @@ class ChebyshevTableau(Coefficients):
     c: Array
     e: Array
     limit: Array
+    dense_order: int
     source: str
 
     def __repr__(self) -> str:
@@ -95,7 +100,7 @@ class ChebyshevTableau(Coefficients):
     @property
     def dense(self) -> Array:
         """Weights of the interpolant's rows: ``b_i(s) = sum_j dense[i, j] * s**(j + 1)``."""
-        return np.array([[1.0, -2.0, 1.0], [0.0, 3.0, -2.0], [0.0, -1.0, 1.0]])
+        return HERMITE
 
     @property
     def starts(self) -> NDArray[np.int64]:
@@ -150,10 +155,12 @@ class ChebyshevTableau(Coefficients):
     def _check(self, i: int) -> None:
         rows, c, e = self.runge_kutta(i)
         self.require_equal("c = row sums", c, rows.sum(axis=1), np.abs(rows).sum(axis=1))
-        trees = rooted_trees(self.order)
+        trees = rooted_trees(max(self.order, self.dense_order))
         phi = stage_weights(trees, rows)
-        # The interpolant has rows of its own, checked by their degree.
-        check_weights(self, phi, self.order, rows[-1], rows[-1][:, None], 1)
+        ends = np.eye(len(rows))[[0, -1]]
+        dense = np.outer(ends[0], self.dense[0]) + np.outer(rows[-1], self.dense[1])
+        dense += np.outer(ends[1], self.dense[2])
+        check_weights(self, phi, self.order, rows[-1], dense, self.dense_order)
         found = order_annihilated(e, phi, self.order)
         if found != self.embedded_order:
             raise TableauError(

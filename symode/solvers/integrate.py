@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from symode.errors import OptionError, SolverError
 from symode.kernels import types as kt
+from symode.solvers.chebyshev import ChebyshevTableau
 from symode.solvers.forward import Forward as Forward
 from symode.solvers.options import DEFAULT_STIFF
 from symode.solvers.solution import Solution
@@ -148,6 +149,12 @@ def solver_error(
             f"The problem is stiff here: the step size is held down by stability, not accuracy. "
             f"Use solver={DEFAULT_STIFF!r}, or 'auto', which switches by itself."
         )
+    elif isinstance(tableau, ChebyshevTableau) and _oscillates(jacobian, t, z, h):
+        parts.append(
+            f"Its fastest modes oscillate: many stages serve modes that decay, with eigenvalues "
+            f"near the real axis, not those with large imaginary parts. Use "
+            f"solver={DEFAULT_STIFF!r}, or 'auto'."
+        )
     elif status == MAX_STEPS and not _hopeless(forward, t, h):
         parts.append("Raise max_steps=, loosen rtol= and atol=, or shorten the span.")
     elif status in (MAX_STEPS, STEP_TOO_SMALL):
@@ -168,6 +175,19 @@ def solver_error(
     elif status == BLOW_UP:
         parts.append("Check the signs of the growth terms, or end the span before this time.")
     return SolverError(" ".join(parts), status=status, t=t, z=z.tolist(), h=h)
+
+
+def _oscillates(jacobian: JacobianFunction | None, t: float, z: Floats, h: float) -> bool:
+    """Tell whether the step size resolves oscillations as fast as the fastest decay."""
+    if jacobian is None or not np.isfinite(h):
+        return False
+    matrix = jacobian(t, z)
+    if not np.isfinite(matrix).all():
+        return False
+    modes = np.linalg.eigvals(matrix)
+    fast = modes[np.abs(modes) >= 0.5 * np.max(np.abs(modes), initial=0.0)]
+    sideways = np.abs(fast.imag) > 0.5 * np.abs(fast.real)
+    return bool(np.any(sideways & (abs(h) * np.abs(fast) > 0.3)))
 
 
 def _hopeless(forward: Forward, t: float, h: float) -> bool:

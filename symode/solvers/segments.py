@@ -57,7 +57,7 @@ def can_watch(tableau: Tableau) -> bool:
     (True, False)
     """
     if not isinstance(tableau, ExplicitTableau):
-        return True
+        return tableau.implicit
     ends = tableau.c[tableau.n_stages - 2 : tableau.n_stages]
     return bool(tableau.fsal and np.allclose(ends, 1.0, rtol=0.0, atol=1e-14))
 

@@ -11,6 +11,7 @@ import pytest
 from scipy import integrate
 
 from symode.errors import OptionError, TableauError
+from symode.solvers.chebyshev import ChebyshevTableau
 from symode.solvers.collocation import CollocationTableau
 from symode.solvers.dirk_tableau import DirkTableau
 from symode.solvers.methods import METHODS, get_method
@@ -21,7 +22,11 @@ TABLEAUS = [get_method(name) for name in METHODS]
 EXPLICIT = [t for t in TABLEAUS if isinstance(t, ExplicitTableau)]
 RODAS5P = get_method("rodas5p")
 
+# Families of methods take too long to be made for every entry: see test_chebyshev.py.
+SINGLE = [t for t in TABLEAUS if not isinstance(t, ChebyshevTableau)]
+
 every_method = pytest.mark.parametrize("method", TABLEAUS, ids=lambda m: m.name)
+every_single = pytest.mark.parametrize("method", SINGLE, ids=lambda m: m.name)
 every_explicit = pytest.mark.parametrize("method", EXPLICIT, ids=lambda m: m.name)
 
 
@@ -99,9 +104,23 @@ def dirk_stages(method, f, dfdz, t, z, h, slope=None):
     return h * k, method.b, method.e
 
 
+#: The member of a family that stands for all.
+MEMBER = 6
+
+
+def stabilised_stages(method, f, t, z, h):
+    a, c, e = method.runge_kutta(MEMBER)
+    k = np.zeros((len(c), len(z)))
+    for i in range(len(c)):
+        k[i] = f(t + c[i] * h, z + h * a[i] @ k)
+    return h * k, a[-1], e
+
+
 def stages_of(method, t, z, h):
     if isinstance(method, CollocationTableau):
         return collocation_stages(method, f, dfdz, t, z, h)
+    if isinstance(method, ChebyshevTableau):
+        return stabilised_stages(method, f, t, z, h)
     if isinstance(method, ExplicitTableau):
         return explicit_stages(method, f, t, z, h)
     if isinstance(method, DirkTableau):
@@ -112,7 +131,13 @@ def stages_of(method, t, z, h):
 def interpolant_weights(method, s):
     if isinstance(method, CollocationTableau):
         return np.append(method.dense @ s ** np.arange(1, len(method.c) + 1), 0.0)
-    return method.dense @ s ** np.arange(1, method.dense.shape[1] + 1)
+    weights = method.dense @ s ** np.arange(1, method.dense.shape[1] + 1)
+    if isinstance(method, ChebyshevTableau):
+        # Rows: the slope, the mean slope of the step, the slope at its end.
+        b = method.runge_kutta(MEMBER)[0][-1]
+        first, last = np.eye(len(b))[[0, -1]]
+        return weights[0] * first + weights[1] * b + weights[2] * last
+    return weights
 
 
 def slope(h, errors):
@@ -174,7 +199,7 @@ def test_local_errors_fall_one_order_faster(method):
     assert slope(steps, between) > method.dense_order + 1 - (0.35 if method.order > 8 else 0.3)
 
 
-@every_method
+@every_single
 def test_every_entry_of_every_array_is_guarded(method):
     unnoticed = []
     for field in fields(method):
@@ -346,7 +371,7 @@ def test_a_tableau_is_a_frozen_value(method):
     assert method.source
 
 
-@every_method
+@every_single
 def test_construction_is_cheap(method):
     load = import_module(f"symode.solvers.methods.{method.name}").load
     times = []

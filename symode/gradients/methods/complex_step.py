@@ -80,7 +80,8 @@ class ComplexStepRunner(WatchedRunner):
                     f"ComplexStep replays explicit and Rosenbrock steps; {tableau.name} solves its "
                     "stages by iteration. Use FiniteDifference() as a judge, or another solver."
                 )
-        self.loss = ComplexLoss(task, ("rhs", *(["jac"] if task.options.serves_stiff else [])))
+        implicit = any(tableau.implicit for tableau in tableaus)
+        self.loss = ComplexLoss(task, ("rhs", *(["jac"] if implicit else [])))
 
     def _part(self, segment: Segment) -> Part:
         """Return a segment as the replay takes it."""
@@ -88,13 +89,15 @@ class ComplexStepRunner(WatchedRunner):
         advance: Advance
         if isinstance(method, kt.Rosenbrock):
             advance = _Rosenbrock(self.loss, method)
+        elif isinstance(method, kt.Chebyshev):
+            advance = _Stabilised(self.loss, method, segment.store.member)
         else:
             assert isinstance(method, kt.Erk)
             advance = _Explicit(self.loss, method)
 
         def weights(s: float, h: float) -> Floats:
             powers = s ** np.arange(1, method.dense.shape[1] + 1)
-            scale = h if isinstance(method, kt.Erk) else 1.0
+            scale = 1.0 if isinstance(method, kt.Rosenbrock) else h
             return np.asarray(scale * (method.dense[: method.n_dense] @ powers))
 
         return Part(advance, weights, segment.store, segment.steps, segment.stop)
@@ -171,6 +174,33 @@ class _Explicit:
             k.append(self.loss.rhs(t + method.c[s] * h, inner, p))
         new = z + h * sum(method.b[s] * k[s] for s in range(method.n_stages))
         return new, k
+
+
+class _Stabilised:
+    """Steps of many stages, their number as it was."""
+
+    def __init__(self, loss: ComplexLoss, method: kt.Chebyshev, member: kt.Ints) -> None:
+        self.loss, self.method, self.member = loss, method, member
+
+    def __call__(
+        self, t: float, h: float, z: Complexes, p: Complexes, i: int
+    ) -> tuple[Complexes, list[Complexes]]:
+        """Return the new state and the rows of the interpolant."""
+        method, member = self.method, self.member[i]
+        first, last = method.starts[member], method.starts[member + 1]
+        slope = start = self.loss.rhs(t, z, p)
+        before = now = z
+        for j in range(first, last):
+            share, m, c = method.flow[j]
+            if j > first:
+                slope = self.loss.rhs(t + c * h, now, p)
+            before, now = now, share * now + (1.0 - share) * before + h * m * slope
+        k: list[Complexes] = []
+        for s in range(4):
+            inner = now + h * sum((method.a[member, s, j] * k[j] for j in range(s)), 0.0 * z)
+            k.append(self.loss.rhs(t + method.c[member, s] * h, inner, p))
+        new = now + h * sum(method.b[member, s] * k[s] for s in range(4))
+        return new, [start, (new - z) / h, self.loss.rhs(t + h, new, p)]
 
 
 class _Rosenbrock:
