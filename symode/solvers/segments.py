@@ -198,8 +198,9 @@ class Checkpoint:
 def memory_between_steps(stepper: Stepper) -> list[NDArray[Any]]:
     """Return the arrays that carry something from one step to the next; the first three are fixed.
 
-    An explicit method carries its first stage; a stabilised one, the vector of its bound too. An implicit one may carry all its stages (to guess
-    the next) and its factored matrix; a Rosenbrock method makes both anew at every step.
+    An explicit method carries its first stage; a stabilised one, the vector of its bound too. An
+    implicit one may carry all its stages (to guess the next) and its factored matrix; a Rosenbrock
+    method makes both anew at every step.
     """
     scratch = stepper.scratch
     shared = [scratch.clock, scratch.count, scratch.y, scratch.peak]

@@ -36,7 +36,7 @@ SHAPE = np.array(
 #: Stages of the members: every number up to 20, then in steps of 8 %. The last four stages amplify
 #: roundings of the state they start from, on the interval's far end by 4e10 at 63 stages; beyond,
 #: more stages a step save nothing (measured, see docs/measurements.md).
-SIZES = (*range(5, 21), *(int(round(20 * 1.08**i)) for i in range(1, 16)))
+SIZES = (*range(5, 21), *(round(20 * 1.08**i) for i in range(1, 16)))
 #: Times of the second and third of the four stages, as shares of the time they span: the error of
 #: order 5 is near its least there. The fourth follows from the order.
 SECOND, THIRD = 0.15, 0.6
@@ -62,7 +62,7 @@ def recurrence(s: int) -> tuple[Array, Array, float]:
     >>> len(p), round(end / 10**2, 3)
     (6, 0.323)
     """
-    u = (1.0 / s) ** np.arange(len(SHAPE)) @ SHAPE / s**2
+    u: Array = float(s) ** -np.arange(len(SHAPE), dtype=float) @ SHAPE / s**2
     zeros, origin, n = (1 - u[0] + 1j * u[1], 1 - u[2] + 1j * u[3]), 1.0 + u[4], s - 4
     w = np.real(np.poly([*zeros, *np.conj(zeros)]))
     # Stieltjes' procedure, exact with these nodes; polynomials of leading coefficient 2**degree.
@@ -105,8 +105,9 @@ def finish(g: Array, share: float) -> tuple[Array, Array, Array]:
     """
     left = 1.0 - g[0]
     own = left * np.array([0.0, SECOND, THIRD, share])
-    c, goal = g[0] + own, 1.0 / DENSITY - g
-    b = np.linalg.solve(np.vander(c, increasing=True).T, goal[[0, 1, 2, 4]])
+    c: Array = g[0] + own
+    goal: Array = 1.0 / DENSITY - g
+    b: Array = np.linalg.solve(np.vander(c, increasing=True).T, goal[[0, 1, 2, 4]])
     d, q = c - c[0], c**2 - c[0] ** 2
     rows = np.array(
         [
