@@ -48,11 +48,20 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> nodes.table:
     return nodes.table("", group)
 
 
+def stages(method: object) -> str:
+    """Return the number of stages, or the range of a family's."""
+    sizes = getattr(method, "sizes", None)
+    if sizes is not None:
+        return f"{int(sizes[0])} to {int(sizes[-1])}"
+    return str(len(method.b if hasattr(method, "b") else method.m))  # type: ignore[attr-defined]
+
+
 class SolverTable(SphinxDirective):
     """One row per solver: family, orders, stages, citation."""
 
     def run(self) -> list[nodes.Node]:
         """Return the table."""
+        from symode.solvers.chebyshev import ChebyshevTableau
         from symode.solvers.collocation import CollocationTableau
         from symode.solvers.dirk_tableau import DirkTableau
         from symode.solvers.methods import METHODS, get_method
@@ -60,6 +69,7 @@ class SolverTable(SphinxDirective):
 
         families = {
             ExplicitTableau: "explicit Runge–Kutta",
+            ChebyshevTableau: "stabilised explicit, for mildly stiff problems",
             DirkTableau: "diagonally implicit Runge–Kutta (ESDIRK), for stiff problems",
             CollocationTableau: "implicit Runge–Kutta (collocation), for stiff problems",
         }
@@ -72,7 +82,7 @@ class SolverTable(SphinxDirective):
                     families.get(type(method), "Rosenbrock, for stiff problems"),
                     f"{method.order} ({method.embedded_order})",
                     str(method.dense_order),
-                    str(len(method.b if hasattr(method, "b") else method.m)),
+                    stages(method),
                     method.source,
                 )
             )

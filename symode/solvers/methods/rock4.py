@@ -62,13 +62,14 @@ def recurrence(s: int) -> tuple[Array, Array, float]:
     >>> len(p), round(end / 10**2, 3)
     (6, 0.323)
     """
-    u: Array = float(s) ** -np.arange(len(SHAPE), dtype=float) @ SHAPE / s**2
+    powers = np.array([float(s) ** -i for i in range(len(SHAPE))])
+    u: Array = powers @ SHAPE / float(s * s)
     zeros, origin, n = (1 - u[0] + 1j * u[1], 1 - u[2] + 1j * u[3]), 1.0 + u[4], s - 4
     w = np.real(np.poly([*zeros, *np.conj(zeros)]))
     # Stieltjes' procedure, exact with these nodes; polynomials of leading coefficient 2**degree.
     x = np.cos((np.arange(n + 6) + 0.5) * np.pi / (n + 6))
-    weight = np.polyval(w, x) ** 2
-    weight /= weight.sum()
+    weight: Array = np.square(np.polyval(w, x))
+    weight = weight / weight.sum()
     before, now, size = np.zeros_like(x), np.ones_like(x), 1.0
     # With them: the ratio of successive values at the origin, and the derivative's logarithm.
     ratio, slope, slope_before = 0.0, 0.0, 0.0
@@ -107,7 +108,7 @@ def finish(g: Array, share: float) -> tuple[Array, Array, Array]:
     own = left * np.array([0.0, SECOND, THIRD, share])
     c: Array = g[0] + own
     goal: Array = 1.0 / DENSITY - g
-    b: Array = np.linalg.solve(np.vander(c, increasing=True).T, goal[[0, 1, 2, 4]])
+    b = np.asarray(np.linalg.solve(np.vander(c, increasing=True).T, goal[[0, 1, 2, 4]]), float)
     d, q = c - c[0], c**2 - c[0] ** 2
     rows = np.array(
         [
