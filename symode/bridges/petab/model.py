@@ -71,8 +71,14 @@ class Surroundings:
 
 def look_around(content: bytes, name: str) -> Surroundings:
     """Return what is needed of a model before it is known what must become a state."""
-    model = open_model(content, name)[1]
-    plain = read_sbml(read_text(content)[0])
+    import libsbml
+
+    document, model, _ = open_model(content, name)
+    # Starts that the tables may set need not be stated.
+    for element in document.getListOfAllElements():
+        if _has(model, element.getId()) and _changes(model, element.getId()):
+            _is_unset(model, element.getId())
+    plain = read_sbml(document_text(document, libsbml))
     varying = {*plain.equations.states, plain.equations.time}
     moving = {key for key, value in plain.values.items() if varying & value.free_symbols}
     names: set[str] = set()
@@ -143,6 +149,7 @@ def prepare_model(
     starts: dict[str, str] = {}
     stated: dict[str, sp.Expr] = {}
     held = set(kept)
+    unset: set[str] = set()
     changed = False
     for target in dict.fromkeys([*targets, *held]):
         if not _has(model, target):
@@ -166,6 +173,9 @@ def prepare_model(
                 label += "_"
             taken.add(label)
             starts[target] = label
+            if _is_unset(model, target):
+                unset.add(target)
+                changed = True
         elif model.getInitialAssignment(target) is not None:
             original = read_sbml(text) if original is None else original
             stated[target] = original.values[target]
@@ -175,7 +185,10 @@ def prepare_model(
     if not starts:
         found = Prepared(plain, {}, {})
     else:
-        defaults = {label: _default(plain, t, starts) for t, label in starts.items()}
+        defaults = {
+            label: sp.nan if t in unset else _default(plain, t, starts)
+            for t, label in starts.items()
+        }
         for target, label in starts.items():
             _start_at(model, target, label, libsbml)
         found = Prepared(read_sbml(document_text(document, libsbml)), starts, defaults)
@@ -275,6 +288,27 @@ def _changes(model: Any, target: str) -> bool:
             if event.getEventAssignment(j).getVariable() == target:
                 return True
     return False
+
+
+def _is_unset(model: Any, target: str) -> bool:
+    """Whether the file states no start of a quantity; it is given one that is not used."""
+    if model.getInitialAssignment(target) is not None:
+        return False
+    species, box = model.getSpecies(target), model.getCompartment(target)
+    if species is not None:
+        if species.isSetInitialAmount() or species.isSetInitialConcentration():
+            return False
+        species.setInitialAmount(0.0)
+        return True
+    element = box if box is not None else model.getParameter(target)
+    value = element.getSize() if box is not None else element.getValue()
+    stated = element.isSetSize() if box is not None else element.isSetValue()
+    if stated and value == value:
+        return False
+    if box is not None and model.getLevel() < 3:
+        return False
+    (element.setSize if box is not None else element.setValue)(0.0)
+    return True
 
 
 def _start_at(model: Any, target: str, label: str, library: Any) -> None:
