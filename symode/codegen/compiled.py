@@ -58,9 +58,12 @@ class NativeModel:
     n_p: int
 
     def pack(self, theta: Floats, p_out: Floats | None = None) -> Floats:
-        """Return p = (theta, hoisted values): what every kernel of this model reads."""
-        p = np.empty(self.n_p) if p_out is None else p_out
-        p[: self.n_parameters] = theta
+        """Return p = (theta, hoisted values): what every kernel of this model reads.
+
+        Modes of frozen switches stand behind theta; where they are not given, they stay.
+        """
+        p = np.zeros(self.n_p) if p_out is None else p_out
+        p[: len(theta)] = theta
         if self.n_p > self.n_parameters:
             hoisted = p[self.n_parameters :]
             work = np.empty(self.work_size)

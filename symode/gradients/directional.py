@@ -62,6 +62,11 @@ class DirectionalTask(Task):
         )  # fmt: skip
 
     @property
+    def locates(self) -> bool:
+        """Whether switches are located: a second derivative has parts there that are not known."""
+        return False
+
+    @property
     def n_model(self) -> int:
         """States of the model itself."""
         return self.base.equations.n_states

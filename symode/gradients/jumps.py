@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from symode.errors import GradientError, UnsupportedCombinationError
 from symode.gradients.task import Floats, Task
 from symode.kernels import types as kt
 from symode.solvers.events import EventRun
 from symode.solvers.forward import Forward
-from symode.solvers.jumps import EventJump
+from symode.solvers.jumps import EventJump, slope_of
 from symode.solvers.segments import Segment
 from symode.status import SUCCESS
 
@@ -42,6 +44,14 @@ def check_jumps(task: Task, run: EventRun, at_start: bool = True) -> None:
             "end of a solve are not supported; without terminal=True they are."
         )
     for jump in run.jumps:
+        if not jump.steps:
+            if jump.causes and jump.moves and (task.times == jump.t).any():
+                raise GradientError(
+                    f"{jump.what} is at the time of an observation, t = {jump.t:.10g}, and moves "
+                    "with the parameters or the state: f jumps where they meet, and the loss has "
+                    "no derivative. Move the observation."
+                )
+            continue
         if jump.t == task.t1:
             raise GradientError(
                 f"The event {jump.names} is at the end of the span, t1 = {task.t1:g}, where J "
@@ -60,10 +70,41 @@ def check_jumps(task: Task, run: EventRun, at_start: bool = True) -> None:
             )
 
 
-def pull_jump(task: Task, segment: Segment, table: kt.LossTable, gradient: kt.Gradient) -> None:
-    """Carry lam back over the jump at the end of a segment; dJ/dtheta and dJ/dt0 gain its part."""
+def slopes_at_observations(task: Task, forward: Forward, table: kt.LossTable) -> None:
+    """Put dJ/dt_i right where f has other modes at an observation than at the end of the span.
+
+    Kernels evaluate the loss with those of the last segment.
+    """
+    segments = forward.segments
+    jumps = [s.jump for s in segments if isinstance(s.jump, EventJump) and s.jump.after.size]
+    if not jumps or not task.asked.ends:
+        return
+    last = modes = jumps[-1].after
+    work = jumps[-1].work
+    for segment in reversed(segments):
+        if isinstance(segment.jump, EventJump):
+            modes = segment.jump.before
+        for i in range(segment.first, segment.stop):
+            if task.times[i] == task.t1 or np.array_equal(modes, last):
+                continue
+            t, z = float(task.times[i]), forward.observations.y[i, : task.n]
+            forward.enter_modes(modes)
+            slope = slope_of(forward.system, work, t, z)
+            forward.enter_modes(last)
+            slope -= slope_of(forward.system, work, t, z)
+            table.times[i] += float(table.seeds[i] @ slope)
+
+
+def pull_jump(
+    task: Task, forward: Forward, segment: Segment, table: kt.LossTable, gradient: kt.Gradient
+) -> None:
+    """Carry lam back over the jump at the end of a segment; dJ/dtheta and dJ/dt0 gain its part.
+
+    The modes before the jump hold from here on.
+    """
     jump, lam = segment.jump, gradient.lam
     assert isinstance(jump, EventJump)
+    forward.enter_modes(jump.before)
     z = segment.start if not segment.steps else segment.store.z[segment.steps]
     z = z[: task.n].copy()
     theta = jump.bound.theta
@@ -88,11 +129,14 @@ def push_jumps(forward: Forward, jumps: list[EventJump], directions: Floats) -> 
             status = forward.run()
             if status != SUCCESS:
                 return status
-        forward.leave_observations_at(jump.t)
+        if jump.steps:
+            forward.leave_observations_at(jump.t)
         y = forward.scratch.y
         tangents = y[n:].reshape(-1, n).copy()
         y[n:] = jump.push(y[:n].copy(), tangents, directions).ravel()
-        forward.split(f"the event {jump.names}", jump)
-        forward.scratch.count[kt.STARTED] = 0
+        forward.split(f"the {'event' if jump.steps else 'switch at'} {jump.names}", jump)
+        forward.enter_modes(jump.after)
+        if jump.steps:
+            forward.scratch.count[kt.STARTED] = 0
     forward.aim(t1)
     return forward.run()

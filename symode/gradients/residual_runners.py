@@ -81,6 +81,7 @@ class ResidualRunner:
         forward.control.atol[n:] = (task.options.atol / scale[:, None]).ravel()
         start = self._start(y0)
         jumps = self.finder(theta, None)
+        forward.enter_modes(self.finder.opening)
         forward.reset(np.concatenate([y0, start.ravel()]), task.t0, task.t1)
         status = push_jumps(forward, jumps, self.directions) if jumps else forward.run()
         if status != SUCCESS:
@@ -219,7 +220,8 @@ class CompiledRunner(ResidualRunner):
 
 def make_runner(task: Task, columns: NDArray[np.intp]) -> ResidualRunner:
     """Return what computes the residuals of a task."""
-    return (CompiledRunner if is_compiled(task) else ResidualRunner)(task, columns)
+    kind = CompiledRunner if is_compiled(task) else ResidualRunner
+    return kind(task.with_switches(), columns)
 
 
 def is_compiled(task: Task) -> bool:
@@ -227,5 +229,5 @@ def is_compiled(task: Task) -> bool:
     return (
         isinstance(task.options.tableau, ExplicitTableau | RosenbrockTableau)
         and task.equations.mass is None
-        and not task.equations.events
+        and task.with_switches().events is None
     )

@@ -58,7 +58,8 @@ class RowsTask(Task):
         """The right-hand side, with the running costs as last states."""
         expressions = [*self.equations.rhs, *(e for _, e in self.rows.running)]
         graph = lift_expressions(self.equations, expressions)
-        return Field(graph, len(expressions), self.equations.n_parameters, self.asked.theta)
+        field = Field(graph, len(expressions), self.equations.n_parameters, self.asked.theta)
+        return self.with_modes(field)
 
     def kernels(self, names: Any, augment: Any = ()) -> Kernels:
         """Return the graphs of a task, and that of all terminal losses."""

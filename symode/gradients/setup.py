@@ -36,8 +36,9 @@ def make_task(
     resolved = resolve_loss(loss, equations)
     t0, t1 = closed_span(resolved, span)
     solver = make_options(equations.state_names, **options, mass=equations.mass is not None)
-    everything = {} if asked is None else {"asked": asked}
-    return Task(equations, resolved, t0, t1, solver, from_initial, backend, **everything)
+    if asked is None:
+        return Task(equations, resolved, t0, t1, solver, from_initial, backend)
+    return Task(equations, resolved, t0, t1, solver, from_initial, backend, asked)
 
 
 def closed_span(loss: Loss, span: tuple[float, float | None]) -> tuple[float, float]:

@@ -17,7 +17,7 @@ from symode.equations.loss import Loss, ObservationGroup
 from symode.errors import LossError, UnsupportedCombinationError
 from symode.kernels import types as kt
 from symode.solvers import native
-from symode.solvers.jumps import BACKWARDS, EventFunctions
+from symode.solvers.jumps import BACKWARDS, EventFunctions, switches_of
 from symode.solvers.mass import MassMatrix
 from symode.solvers.options import SolverOptions
 from symode.symbolic.block_tangent import BLOCK_KERNELS
@@ -28,6 +28,7 @@ from symode.symbolic.derive import (
     derive_joint,
     linear_kernels,
 )
+from symode.symbolic.freeze import Frozen
 from symode.symbolic.graph import Graph
 from symode.symbolic.lift import (
     lift_field,
@@ -93,6 +94,8 @@ class Task:
         What compiles the kernels, see `symode.codegen.backends`.
     asked
         What derivatives are wanted of; everything by default.
+    located
+        Whether f is frozen between its switches, which the solve locates: see `with_switches`.
 
     Raises
     ------
@@ -108,6 +111,7 @@ class Task:
     from_initial: bool
     backend: str = "llvm"
     asked: Asked = None  # type: ignore[assignment]  # filled in below
+    located: bool = False
     _compiled: dict[tuple[tuple[str, ...], tuple[str, ...]], NativeModel] = dataclasses.field(
         default_factory=dict, init=False, repr=False
     )
@@ -128,7 +132,47 @@ class Task:
     @cached_property
     def field(self) -> Field:
         """The right-hand side, with the running costs as last states where there are some."""
-        return lift_field(self.equations, [c for _, c in self.loss.runnings], self.asked.theta)
+        costs = [c for _, c in self.loss.runnings]
+        return self.with_modes(lift_field(self.equations, costs, self.asked.theta))
+
+    def with_modes(self, field: Field) -> Field:
+        """Return a field with its switches as inputs, where the task has them located."""
+        if not self.located:
+            return field
+        found = switches_of(self.equations, field, self.options, self.t0, self.t1)
+        self.__dict__["switches"] = found
+        return field if found is None else replace(field, graph=found.graph)
+
+    @cached_property
+    def switches(self) -> Frozen | None:
+        """The switches of f that a solve can locate; None where there are none."""
+        if self.located:
+            _ = self.field
+            return self.__dict__["switches"]  # type: ignore[no-any-return]
+        return switches_of(self.equations, self.field, self.options, self.t0, self.t1)
+
+    @property
+    def locates(self) -> bool:
+        """Whether a task of this kind has its switches located."""
+        return self.options.switch_events and self.t1 > self.t0
+
+    def with_switches(self) -> Task:
+        """Return the task whose solves end steps where f switches; itself where f is smooth.
+
+        For methods that carry derivatives over the jumps of events: the switches are events that
+        set nothing.
+        """
+        if self.located or not self.locates or self.switches is None:
+            return self
+        if "sibling" not in self.__dict__:
+            self.__dict__["sibling"] = replace(self, located=True)
+        return self.__dict__["sibling"]  # type: ignore[no-any-return]
+
+    @property
+    def n_inputs(self) -> int:
+        """Parameters, and modes of located switches: what p begins with."""
+        found = self.switches if self.located else None
+        return self.equations.n_parameters + (0 if found is None else found.n_inputs)
 
     @cached_property
     def mass(self) -> MassMatrix | None:
@@ -137,12 +181,14 @@ class Task:
 
     @cached_property
     def events(self) -> EventFunctions | None:
-        """The model's events; None where it has none."""
-        if not self.equations.events:
+        """The model's events and located switches; None where it has none."""
+        if not self.equations.events and not self.located:
             return None
         if self.t1 < self.t0:
             raise UnsupportedCombinationError(BACKWARDS)
-        return EventFunctions(self.equations, self.asked.theta)
+        return EventFunctions(
+            self.equations, self.asked.theta, self.switches if self.located else None
+        )
 
     @property
     def n(self) -> int:
@@ -256,9 +302,7 @@ class Task:
         key = (tuple(names), tuple(augment))
         if key not in self._compiled:
             kernels = self.kernels(*key)
-            self._compiled[key] = compile_kernels(
-                kernels, self.equations.n_parameters, self.backend
-            )
+            self._compiled[key] = compile_kernels(kernels, self.n_inputs, self.backend)
         return self._compiled[key]
 
     def moved(self, t0: float, t1: float, times: Floats | None = None) -> Task:
@@ -280,9 +324,12 @@ class Task:
         """Return another task of the same equations and expressions, with this one's kernels."""
         # Kernels depend on the equations and on the loss's expressions, not on spans or solvers.
         object.__setattr__(other, "_compiled", self._compiled)
-        for name in ("field", "augmented", "mass", "events"):
+        for name in ("field", "augmented", "mass", "events", "switches"):
             if name in self.__dict__:
                 other.__dict__[name] = self.__dict__[name]
+        mine = self.__dict__.get("sibling")
+        if mine is not None and other.with_switches() is not other:
+            mine.sharing_kernels_with(other.with_switches())
         return other
 
     def __getstate__(self) -> dict[str, object]:

@@ -266,7 +266,8 @@ class Model(Derivatives):
             "radau9", "radau13"; ``rtol`` (1e-8), ``atol`` (1e-10; a number, or one for each
             state), ``max_steps`` (100,000), ``h_max`` (no limit), ``backend`` ("llvm" or "numba"),
             ``consistent`` ("find", or "check" to refuse initial values that miss the algebraic
-            equations).
+            equations), ``switch_events`` (True; False does not end steps where conditions in f
+            turn).
 
         Raises
         ------
@@ -332,7 +333,8 @@ class Model(Derivatives):
             scaled norm of the gradient; the estimate is in ``stats``.
         **options
             ``rtol`` (1e-8), ``atol`` (1e-10), ``max_steps`` (100,000), ``h_max`` (no limit),
-            ``backend`` ("llvm" or "numba"), ``consistent`` ("find" or "check").
+            ``backend`` ("llvm" or "numba"), ``consistent`` ("find" or "check"), ``switch_events``
+            (True or False).
 
         Raises
         ------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +35,7 @@ from symode.kernels import types as kt
 from symode.solvers import native
 from symode.solvers.events import EventRun
 from symode.solvers.integrate import Forward, check_span, check_times, integrate
-from symode.solvers.jumps import BACKWARDS, EventFunctions
+from symode.solvers.jumps import BACKWARDS, EventFunctions, switches_of
 from symode.solvers.mass import MassMatrix, check_pencil
 from symode.solvers.options import DEFAULT_STIFF, SolverOptions, check_names, make_options
 from symode.solvers.solution import Solution
@@ -63,9 +64,14 @@ def solve(
     t0, t1 = check_span(span)
     solver = make_options(equations.state_names, **options, mass=equations.mass is not None)
     values = parameters(equations, theta)
-    field = lift_field(equations)
+    plain = field = lift_field(equations)
     if equations.events and t1 < t0:
         raise UnsupportedCombinationError(BACKWARDS)
+    frozen = switches_of(equations, field, solver, t0, t1)
+    if frozen is not None:
+        field = replace(field, graph=frozen.graph)
+    located = bool(equations.events) or frozen is not None
+    n_inputs = equations.n_parameters + (0 if frozen is None else frozen.n_inputs)
     if equations.mass is not None:
         check_pencil(equations, field)
     if z0 is None:
@@ -77,7 +83,7 @@ def solve(
 
     def build(options: SolverOptions) -> tuple[NativeModel, kt.System]:
         kind = (options.tableau.implicit, options.tableau.complex_pairs)
-        key = (backend, options.is_stiff, *kind, z0 is None)
+        key = (backend, options.is_stiff, *kind, z0 is None, frozen is None)
         if key not in natives:
             pattern = native.native_pattern(field if options.is_stiff else None)
             natives[key] = (compiled_for(options), pattern)
@@ -94,7 +100,7 @@ def solve(
             kernels |= linear_kernels(field, transposed=False, pairs=options.tableau.complex_pairs)
         if z0 is None:
             kernels["initial"] = ("field", lift_initial(equations, field.n_states)[0])
-        return compile_kernels(kernels, equations.n_parameters, backend)
+        return compile_kernels(kernels, n_inputs, backend)
 
     compiled, system = build(solver)
     p = system.p
@@ -113,12 +119,15 @@ def solve(
         native.make_observations(inner, field.n_states),
         field.n_states,
         compiled.work_size,
-        keep=dense_output or times is None or bool(equations.events),
+        keep=dense_output or times is None or located,
         build=build,
     )
     forward.start = start
-    if equations.events:
-        forward.events = EventRun(model.__dict__.setdefault("_events", EventFunctions(equations)))
+    if located:
+        kept = model.__dict__.setdefault("_events", {})
+        if (frozen is None) not in kept:
+            kept[frozen is None] = EventFunctions(equations, frozen=frozen)
+        forward.events = EventRun(kept[frozen is None])
     solution = integrate(
         forward,
         y0,
@@ -126,7 +135,7 @@ def solve(
         equations.state_names,
         at_steps=times is None,
         raise_on_failure=raise_on_failure,
-        jacobian=None if start else lambda t, z: scipy_system(field, values).jac(t, z),
+        jacobian=None if start else lambda t, z: scipy_system(plain, values).jac(t, z),
         dense_output=dense_output or times is None,
     )
     if not equations.observables:

@@ -11,24 +11,27 @@ from __future__ import annotations
 
 import time as clock_time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from symode.errors import GradientError
 from symode.kernels import types as kt
 from symode.solvers.crossing import (
     MOST,
+    Stops,
     root_between,
     roots_at,
     run_to_target,
     state_inside,
-    stops_of,
     take_portion,
     weights_at,
 )
 from symode.solvers.jumps import BoundEvents, EventFunctions, EventJump, slope_of
+from symode.solvers.modes import Modes
 from symode.status import (
     CHATTERING,
     MAX_STEPS,
@@ -94,10 +97,15 @@ class EventRun:
         self.fired, self.jumps, self.ended = [], [], False
         self.recent: deque[float] = deque(maxlen=CROWD)
         system, clock = forward.system, forward.scratch.clock
-        self.theta = system.p[: int(system.address[kt.HOIST_AT])].copy()
+        self.theta = system.p[: self.functions.n_theta].copy()
         self.bound: BoundEvents = self.functions.bound(self.theta)
         self.n = self.functions.n
         self.work = np.empty(max(1, forward.work_size))
+        self.modes = Modes(self.bound, self.work)
+        self.watched = [k for k, timed in enumerate(self.functions.timed) if not timed]
+        self.seen: dict[int, int] = {}
+        #: States that are 0 all the way to the first moment.
+        self.idle = np.zeros(self.n, dtype=bool)
         t0, t1 = float(clock[kt.T]), float(clock[kt.T_END])
         # Many short segments: a store grows where one is long.
         forward.capacity = min(forward.capacity, STORE)
@@ -111,24 +119,24 @@ class EventRun:
             forward.driver.seconds += clock_time.perf_counter() - begun
 
     def _run(self, forward: Forward, t0: float, t1: float) -> int:
-        stops = stops_of(self.functions, self.bound, self.theta, self.n, t0, t1)
         status = self._start(forward)
         if status != SUCCESS or self.ended:
             return status
-        place = 0
+        # Modes that stops depend on are known from here on.
+        stops = Stops(self.bound, t0, t1)
         while True:
-            t = forward.t
-            while place < len(stops) and stops[place][0] <= t:
-                place += 1
-            at_stop = place < len(stops)
-            target, crossing = stops[place] if at_stop else (t1, [])
+            stop = stops.next(forward.t, self.signs)
+            target, crossing = (t1, []) if stop is None else stop
             forward.aim(target)
             status, found = self._toward(forward)
             if status != SUCCESS:
                 return status
             if found:
                 crossing = found
-            elif not at_stop:
+            elif stop is None:
+                return SUCCESS
+            if forward.t == t1 and all(k >= self.functions.n_own for k in crossing):
+                # What f does beyond the end is no matter.
                 return SUCCESS
             status = self._moment(forward, crossing)
             if status != SUCCESS or self.ended:
@@ -140,6 +148,8 @@ class EventRun:
 
     def _toward(self, forward: Forward) -> tuple[int, list[int]]:
         """Step to the target or the first root; return the status and the roots found there."""
+        if not self.watched:
+            return run_to_target(forward), []
         seen, budget = int(forward.scratch.count[kt.STEPS]), FIRST
         while True:
             status = take_portion(forward, budget)
@@ -163,8 +173,7 @@ class EventRun:
         The roots are pairs (fraction of the step, root function).
         """
         last = int(forward.scratch.count[kt.STEPS])
-        watched = [k for k, timed in enumerate(self.functions.timed) if not timed]
-        if last <= first or not watched:
+        if last <= first:
             return None
         store, method = forward.store, forward.method
         points = np.arange(1, method.dense.shape[1] + 1) / method.dense.shape[1]
@@ -176,13 +185,14 @@ class EventRun:
         )
         z[:, -1] = store.z[first + 1 : last + 1, : self.n]
         t = store.t[first:last, None] + h[:, None] * points
-        values = roots_at(self.functions, self.theta, t.ravel(), z.reshape(-1, self.n).T).reshape(
+        values = roots_at(self.bound, t.ravel(), z.reshape(-1, self.n).T).reshape(
             -1, h.size, points.size
         )
         signs = np.sign(values)
         expected = np.array(self.signs)[:, None, None]
         changed = (signs != 0) & ~np.isnan(values) & (signs != expected)
         changed[[k for k, timed in enumerate(self.functions.timed) if timed]] = False
+        changed[self.modes.live()] = False
         steps = np.flatnonzero(changed.any(axis=(0, 2)))
         if not steps.size:
             return None
@@ -191,6 +201,7 @@ class EventRun:
         for k_ in np.flatnonzero(changed[:, step].any(axis=1)):
             p = int(np.flatnonzero(changed[k_, step])[0])
             low = 0.0 if p == 0 else float(points[p - 1])
+            self.seen[int(k_)] = int(signs[k_, step, p])
             roots.append((self._bracketed(forward, first + step, int(k_), low, points[p]), int(k_)))
         return first + step, sorted(roots)
 
@@ -262,6 +273,10 @@ class EventRun:
         self.signs = [0] * len(self.functions.roots)
         self.truths = [e.initial_value for e in self.functions.events]
         y = forward.scratch.y
+        self._settle(forward, y, [], {}, False)
+        self.opening = self.modes.values.copy()
+        if self.modes.sliding:
+            return CHATTERING
         exact = self._signs(forward, forward.t, y, {}, None)
         held = [trigger.holds(exact) for trigger in self.functions.triggers]
         self.truths = [
@@ -303,7 +318,8 @@ class EventRun:
         just_after
             Whether zeros are told by their slopes too.
         """
-        values = self.bound.roots(t, y[: self.n])
+        own = self.functions.n_own
+        values = self.bound.roots(t, y[: self.n])[:own]
         found = []
         for k, value in enumerate(values):
             zero = value == 0.0 or abs(value) <= noise.get(k, 0.0)
@@ -317,7 +333,20 @@ class EventRun:
                 found.append(self.signs[k])
             else:
                 found.append(int(np.sign(value)))
-        return found
+        return found + self.modes.signs()
+
+    def _settle(
+        self,
+        forward: Forward,
+        y: Floats,
+        crossing: list[int],
+        noise: dict[int, float],
+        moved: bool,
+    ) -> None:
+        """Set the modes of f that hold at a state."""
+        if self.functions.switches:
+            seen = {k: self.seen.pop(k, 0) for k in crossing}
+            self.modes.settle(forward, y, seen, noise, moved)
 
     def _fire(self, forward: Forward, crossing: list[int], noise: dict[int, float]) -> int:
         """Fire the events of this moment, one after another; split the solve where any did."""
@@ -330,6 +359,8 @@ class EventRun:
         turned: list[int] | None = list(crossing) if crossing else None
         causes: set[int] = set()
         just_after = False
+        modes = self.modes.values.copy()
+        self._settle(forward, y, crossing, noise, False)
         while True:
             signs = self._signs(forward, t, y, noise, turned, just_after)
             truths = [trigger.holds(signs) for trigger in triggers]
@@ -365,6 +396,7 @@ class EventRun:
                 steps.append((i, source, len(steps)))
                 states.append(new_state)
                 y[: self.n] = new_state
+                self._settle(forward, y, crossing, noise, True)
                 self.ended = self.ended or events[i].terminal
                 # What leaves zero here has done so: exact zeros would take it back.
                 turned = None
@@ -382,20 +414,50 @@ class EventRun:
             k for k, value in enumerate(values) if abs(value) <= noise.get(k, 0.0)
         )
         self.fresh = int(forward.scratch.count[kt.STEPS])
-        if steps:
-            return self._split(forward, tuple(steps), tuple(sorted(causes)))
-        return SUCCESS
+        switched = not np.array_equal(modes, self.modes.values)
+        if switched:
+            # f goes on across switches of some kinds: when they turn is no matter then.
+            causes |= {k for k in crossing if self._matters(k)}
+        status = SUCCESS
+        if steps or switched:
+            status = self._split(forward, tuple(steps), tuple(sorted(causes)), modes)
+        if self.modes.sliding:
+            return CHATTERING
+        return status
+
+    def _matters(self, root: int) -> bool:
+        """Tell whether f may jump where a root function of a switch is zero."""
+        k = int(self.functions.switch_of[root])
+        return k >= 0 and not self.functions.switches[k].continuous
 
     def _split(
-        self, forward: Forward, steps: tuple[tuple[int, int, int], ...], causes: tuple[int, ...]
+        self,
+        forward: Forward,
+        steps: tuple[tuple[int, int, int], ...],
+        causes: tuple[int, ...],
+        modes: Floats,
     ) -> int:
-        """End the segment with the jump of these steps."""
+        """End the segment with the jump of these steps; f had these modes before."""
         t, scratch = forward.t, forward.scratch
+        after = self.modes.values.copy()
+        forward.enter_modes(modes)
+        self.bound.enter(modes)
         curvature, uncertainty = self._sharpness(forward, causes)
+        self.modes.enter(forward)
         jump = EventJump(
-            self.bound, forward.system, self.work, t, steps, causes, curvature, uncertainty
-        )
+            self.bound, forward.system, self.work, t, steps, causes, curvature, uncertainty,
+            modes, after,
+        )  # fmt: skip
         self.jumps.append(jump)
+        if len(self.jumps) == 1 and int(forward.scratch.count[kt.STEPS]):
+            self.idle = forward.scratch.peak[: self.n] == 0.0
+        self._push(forward, jump)
+        if not steps:
+            forward.split(f"the switch at {jump.names}", jump)
+            self.fresh = 0
+            self.recent.append(t)
+            self.last_names = f"the switch at {jump.names}"
+            return CHATTERING if self._crowded(t, CROWD, CLOSE) else SUCCESS
         forward.leave_observations_at(t)
         forward.split(f"the event {jump.names}", jump)
         self.fresh = 0
@@ -414,6 +476,17 @@ class EventRun:
         self.recent.append(t)
         self.last_names = jump.names
         return CHATTERING if self._crowded(t, CROWD, CLOSE) else SUCCESS
+
+    def _push(self, forward: Forward, jump: EventJump) -> None:
+        """Carry tangents that only steer the steps over a jump."""
+        system, y = forward.stepper.system, forward.scratch.y
+        if not isinstance(system, kt.Tangents) or y.size == system.n:
+            return
+        n = system.n
+        # What has no derivative here is told by the pass that differentiates the jump.
+        with suppress(GradientError):
+            y[n:] = jump.push(y[:n].copy(), y[n:].reshape(-1, n), system.directions).ravel()
+        self.modes.enter(forward)
 
     def _crowded(self, t: float, count: int, share: float) -> bool:
         """Return whether the last so many moments lie within a share of the span."""

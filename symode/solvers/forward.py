@@ -12,6 +12,7 @@ from symode.codegen.compiled import NativeModel
 from symode.kernels import types as kt
 from symode.solvers import native
 from symode.solvers.events import EventRun
+from symode.solvers.jumps import enter_modes
 from symode.solvers.mass import Point, first_step
 from symode.solvers.options import SolverOptions
 from symode.solvers.segments import (
@@ -249,6 +250,11 @@ class Forward:
         self._go_on(stepper, patience, back)
         for place, value in kept.items():
             self.scratch.count[place] = value
+
+    def enter_modes(self, modes: Floats) -> None:
+        """Let these pieces of the right-hand side hold, for all methods of the solve."""
+        for stepper in self.steppers:
+            enter_modes(stepper.system, stepper.scratch.work, modes)
 
     def leave_observations_at(self, t: float) -> None:
         """Leave observations at the current time to the next segment: what follows a jump."""

@@ -167,6 +167,12 @@ def solver_error(
             "A division by zero, or a function outside its domain (such as the logarithm or the "
             "root of a negative state), is the usual cause."
         )
+    elif status == CHATTERING and forward.events is not None and forward.events.modes.sliding:
+        parts.append(
+            f"The right-hand side drives the state onto {forward.events.modes.sliding} = 0 from "
+            "both sides: it slides along there, which no piece of f describes. Write the sliding "
+            "motion, smooth the switch (tanh instead of sign), or solve with switch_events=False."
+        )
     elif status == CHATTERING and forward.events is not None:
         parts.append(
             f"It was {forward.events.last_names}, at moments that pile up here. Let the state move "

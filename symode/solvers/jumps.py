@@ -12,6 +12,7 @@ and the adjoint takes the transpose: see the theory page, Events.
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field
@@ -26,6 +27,9 @@ from symode.codegen.compiled import NativeModel
 from symode.equations.equations import Equations
 from symode.errors import GradientError
 from symode.kernels import types as kt
+from symode.solvers.options import SolverOptions
+from symode.symbolic.derive import Field
+from symode.symbolic.freeze import Frozen, freeze, written
 from symode.symbolic.graph import Graph
 from symode.symbolic.lift_events import lift_events, plan_events
 
@@ -41,22 +45,50 @@ _FIELD = ctypes.CFUNCTYPE(None, ctypes.c_double, *[_POINTER] * 4)
 class EventFunctions:
     """A model's events compiled: root functions, assignments, and their pullbacks.
 
+    The root functions of the right-hand side's switches stand behind those of the events.
+
     Parameters
     ----------
     equations
-        A model with events.
+        A model with events, or with switches.
     asked
         Places of the parameters that derivatives are taken in; all by default.
+    frozen
+        The switches; None where they are not located.
     """
 
-    def __init__(self, equations: Equations, asked: Sequence[int] | None = None) -> None:
-        self.equations = equations
+    def __init__(
+        self,
+        equations: Equations,
+        asked: Sequence[int] | None = None,
+        frozen: Frozen | None = None,
+    ) -> None:
+        self.equations, self.frozen = equations, frozen
         self.events = equations.events
-        self.n = equations.n_states
+        self.n, self.n_theta = equations.n_states, equations.n_parameters
         self.asked = tuple(range(equations.n_parameters)) if asked is None else tuple(asked)
         plan = plan_events(equations, self.asked)
-        self.triggers, self.roots, self.timed = plan.triggers, plan.roots, plan.timed
-        self.linear, self.free = plan.linear, plan.free
+        self.triggers, self.timed, self.linear, self.free = (
+            plan.triggers, plan.timed, plan.linear, plan.free,
+        )  # fmt: skip
+        self.roots: tuple[Any, ...] = plan.roots
+        #: Root functions of events: those of switches follow.
+        self.n_own = len(plan.roots)
+        self.nested = (False,) * self.n_own
+        self.switches = () if frozen is None else frozen.switches
+        if frozen is not None:
+            names = equations.state_names, equations.parameter_names
+            self.roots += tuple(
+                written(frozen.roots, k, *names) for k in range(len(frozen.roots.outputs))
+            )
+            self.timed += frozen.timed
+            self.linear += frozen.linear
+            self.nested += frozen.nested
+            self.free += self._free(self.asked)
+        #: The switch that each root function belongs to; -1 for those of events.
+        self.switch_of = np.full(len(self.roots), -1)
+        for k, switch in enumerate(self.switches):
+            self.switch_of[[self.n_own + j for j in switch.roots]] = k
         places = {state: i for i, state in enumerate(equations.states)}
         self.targets = [
             np.array([places[key] for key, _ in event.assignments], dtype=np.intp)
@@ -67,18 +99,33 @@ class EventFunctions:
     def moved_by(self, places: Sequence[int]) -> EventFunctions:
         """Return the same functions where these parameters alone can move an event."""
         other = copy(self)
-        other.free = plan_events(self.equations, places).free
+        other.free = plan_events(self.equations, places).free + self._free(places)
         return other
+
+    def _free(self, places: Sequence[int]) -> tuple[bool, ...]:
+        """Tell of each root function of a switch whether these parameters leave its zeros alone."""
+        if self.frozen is None:
+            return ()
+        pairs = zip(self.frozen.timed, self.frozen.parameters, strict=True)
+        return tuple(timed and found.isdisjoint(places) for timed, found in pairs)
 
     @cached_property
     def graphs(self) -> dict[str, tuple[str, Graph]]:
         """The graphs behind the compiled functions."""
-        return lift_events(self.equations, self.roots, self.asked)
+        own = self.roots[: self.n_own]
+        return lift_events(
+            self.equations, own, self.asked, None if self.frozen is None else self.frozen.roots
+        )
+
+    @property
+    def n_modes(self) -> int:
+        """Numbers that say which pieces of f hold: behind the parameters in p."""
+        return 0 if self.frozen is None else self.frozen.n_inputs
 
     @cached_property
     def compiled(self) -> NativeModel:
         """The machine code."""
-        return compile_kernels(self.graphs, self.equations.n_parameters)
+        return compile_kernels(self.graphs, self.equations.n_parameters + self.n_modes)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the machine code."""
@@ -87,6 +134,22 @@ class EventFunctions:
     def bound(self, theta: Floats) -> BoundEvents:
         """Return the functions with parameters bound."""
         return BoundEvents(self, np.array(theta, dtype=float))
+
+
+def switches_of(
+    equations: Equations, field: Field, options: SolverOptions, t0: float, t1: float
+) -> Frozen | None:
+    """Return the switches that a solve looks for; None where there are none, or it does not look.
+
+    Models with a mass matrix, and solves backwards in time, meet switches by error control alone.
+    """
+    if not options.switch_events or equations.mass is not None or t1 < t0:
+        return None
+    # Kept with the graph, which tasks of one model share.
+    kept = field.graph.__dict__.setdefault("frozen", {})
+    if equations.n_parameters not in kept:
+        kept[equations.n_parameters] = freeze(field.graph, equations.n_parameters)
+    return kept[equations.n_parameters]  # type: ignore[no-any-return]
 
 
 @dataclass(eq=False)
@@ -98,7 +161,17 @@ class BoundEvents:
     p: Floats = field(init=False)
 
     def __post_init__(self) -> None:
-        self.p = self.functions.compiled.pack(self.theta)
+        functions = self.functions
+        modes = np.zeros(functions.n_modes)
+        self.p = functions.compiled.pack(np.concatenate([self.theta, modes]))
+
+    def enter(self, modes: Floats) -> bool:
+        """Let these modes hold; return whether others did."""
+        at = self.functions.n_theta
+        if not modes.size or np.array_equal(self.p[at : at + modes.size], modes):
+            return False
+        self.functions.compiled.pack(np.concatenate([self.p[:at], modes]), self.p)
+        return True
 
     def roots(self, t: float, z: Floats) -> Floats:
         """Return the values of all root functions."""
@@ -144,6 +217,31 @@ def slope_of(system: kt.System, work: Floats, t: float, y: Floats) -> Floats:
     return out
 
 
+def enter_modes(system: kt.System, work: Floats, modes: Floats) -> None:
+    """Let these modes hold in a right-hand side; what is hoisted is computed anew."""
+    address, p = system.address, system.p
+    top = int(address[kt.HOIST_AT])
+    at = top - modes.size
+    if not modes.size or np.array_equal(p[at:top], modes):
+        return
+    p[at:top] = modes
+    if address[kt.HOIST]:
+        _FIELD(int(address[kt.HOIST]))(
+            0.0, None, p.ctypes.data, work.ctypes.data, p[top:].ctypes.data
+        )
+
+
+_NO_MODES = np.empty(0)
+#: Change of f, against its size, that is rounding: f goes on across the switch.
+NO_JUMP = 1e-12
+
+
+def _agree(rows: list[Floats]) -> bool:
+    """Tell whether all causes give the moment the same derivatives."""
+    size = 1e-6 * np.abs(rows[0]).max(initial=0.0)
+    return all(np.abs(row - rows[0]).max(initial=0.0) <= size for row in rows[1:])
+
+
 @dataclass(frozen=True, eq=False)
 class EventJump:
     """What all events of one moment do: see `symode.solvers.segments.Jump`.
@@ -164,6 +262,8 @@ class EventJump:
     curvature, uncertainty
         Of each cause, d²r/dt² as found over the last step, and the error of r that the tolerances
         allow.
+    before, after
+        Modes of the right-hand side's switches on both sides of the moment.
     """
 
     bound: BoundEvents
@@ -174,12 +274,23 @@ class EventJump:
     causes: tuple[int, ...]
     curvature: Floats
     uncertainty: Floats
+    before: Floats = dataclasses.field(default_factory=lambda: _NO_MODES)
+    after: Floats = dataclasses.field(default_factory=lambda: _NO_MODES)
 
     @property
     def names(self) -> str:
-        """The events, for messages."""
-        events = self.bound.functions.events
-        return ", ".join(dict.fromkeys(events[i].name for i, _, _ in self.steps))
+        """The events, or the switches where none fires, for messages."""
+        functions = self.bound.functions
+        if self.steps:
+            return ", ".join(dict.fromkeys(functions.events[i].name for i, _, _ in self.steps))
+        turned = np.flatnonzero(self.before != self.after) % max(len(functions.switches), 1)
+        roots = [functions.switches[k].roots[0] + functions.n_own for k in dict.fromkeys(turned)]
+        return ", ".join(f"{functions.roots[k]} = 0" for k in roots)
+
+    @property
+    def what(self) -> str:
+        """What happens, for messages."""
+        return f"The event {self.names}" if self.steps else f"The switch at {self.names}"
 
     def states(self, z: Floats) -> list[Floats]:
         """Return the states from before the first event to after the last."""
@@ -195,8 +306,8 @@ class EventJump:
         n = self.bound.functions.n
         return np.concatenate([self.states(z[:n])[-1], z[n:]])
 
-    def _moment(self, z: Floats, before: Floats) -> tuple[Floats, Floats]:
-        """Return dt*/dz and dt*/dtheta.
+    def _rows(self, z: Floats, before: Floats) -> list[Floats]:
+        """Return dt*/d(z, theta) as each cause tells it.
 
         Raises
         ------
@@ -204,6 +315,7 @@ class EventJump:
             Where the moment does not depend smoothly on them.
         """
         n = self.bound.functions.n
+        self.bound.enter(self.before)
         rows = []
         for j, k in enumerate(self.causes):
             if self.bound.functions.free[k]:
@@ -217,17 +329,60 @@ class EventJump:
             if not rate**2 > 16.0 * abs(self.curvature[j]) * self.uncertainty[j]:
                 root = self.bound.functions.roots[k]
                 raise GradientError(
-                    f"The event {self.names} at t = {self.t:.10g} grazes: {root} touches zero with "
-                    f"slope {rate:.3g}, so its time has no derivative. Move the parameters away "
-                    "from this point, or tighten rtol= and atol= if it crosses after all."
+                    f"{self.what} at t = {self.t:.10g} grazes: {root} touches zero with slope "
+                    f"{rate:.3g}, so its time has no derivative. Move the parameters away from "
+                    "this point, or tighten rtol= and atol= if it crosses after all."
                 )
             rows.append(-np.concatenate([r_z, r_theta]) / rate)
-        if any(np.abs(row - rows[0]).max() > 1e-6 * (np.abs(rows[0]).max()) for row in rows[1:]):
+        return rows
+
+    def _moment(self, z: Floats, before: Floats) -> tuple[Floats, Floats]:
+        """Return dt*/dz and dt*/dtheta, on which all causes agree."""
+        n, rows = self.bound.functions.n, self._rows(z, before)
+        if not _agree(rows):
             raise GradientError(
                 f"The events {self.names} meet at t = {self.t:.10g} by chance: moving a parameter "
                 "changes their order, so the gradient is not defined here."
             )
         return rows[0][:n], rows[0][n:]
+
+    def slopes(self, z: Floats, after: Floats) -> tuple[Floats, Floats]:
+        """Return f before and after the moment; the modes before it hold from here on."""
+        enter_modes(self.system, self.work, self.after)
+        later = slope_of(self.system, self.work, self.t, after)
+        enter_modes(self.system, self.work, self.before)
+        return slope_of(self.system, self.work, self.t, z), later
+
+    def turns(self, z: Floats) -> list[tuple[Floats, Floats, Floats]]:
+        r"""Return what switches alone do: pairs of :math:`f^- - f^+` and of dt*/dz, dt*/dtheta.
+
+        Switches that meet by chance each have a pair of their own where f jumps by the sum of what
+        each of them does: their order then does not matter.
+        """
+        n = self.bound.functions.n
+        before, after = self.slopes(z, z)
+        whole, size = before - after, np.abs(before) + np.abs(after)
+        if not self.causes or (np.abs(whole) <= NO_JUMP * size).all():
+            return []
+        rows = self._rows(z[:n], before)
+        if _agree(rows):
+            return [(whole, rows[0][:n], rows[0][n:])]
+        found, rest = [], whole.copy()
+        count = len(self.bound.functions.switches)
+        for k, row in zip(self.causes, rows, strict=True):
+            alone, i = self.before.copy(), self.bound.functions.switch_of[k]
+            alone[[i, count + i]] = self.after[[i, count + i]]
+            enter_modes(self.system, self.work, alone)
+            change = before - slope_of(self.system, self.work, self.t, z)
+            rest -= change
+            found.append((change, row[:n], row[n:]))
+        enter_modes(self.system, self.work, self.before)
+        if not (np.abs(rest) <= 1e-9 * size).all():
+            raise GradientError(
+                f"{self.what} at t = {self.t:.10g}: these switches meet by chance, and f depends "
+                "on their order, so the gradient is not defined here. Move a parameter."
+            )
+        return found
 
     @property
     def moves(self) -> bool:
@@ -238,6 +393,13 @@ class EventJump:
         self, t: float, z: Floats, theta: Floats, lam: Floats, dtheta_out: Floats
     ) -> Floats:
         """Return the adjoint before the jump; add the jump's own part to dJ/dtheta."""
+        if not self.steps:
+            lam_before, n = lam.copy(), self.bound.functions.n
+            for change, dz, dtheta in self.turns(z):
+                moved = float(lam @ change)
+                lam_before[:n] += moved * dz
+                dtheta_out += moved * dtheta
+            return lam_before
         lam_before, moved = self.pull(z, lam, lam, dtheta_out)
         if self.causes:
             n = self.bound.functions.n
@@ -266,14 +428,18 @@ class EventJump:
             in_t += b_t
             dtheta_out += b_theta
         after = np.concatenate([found[-1], z[n:]])
-        f_before = slope_of(self.system, self.work, self.t, z)
-        f_after = slope_of(self.system, self.work, self.t, after)
+        f_before, f_after = self.slopes(z, after)
         before = np.concatenate([bars[0], lam[n:]])
         return before, float(before @ f_before) + in_t - float(later @ f_after)
 
     def push(self, z: Floats, tangents: Floats, directions: Floats) -> Floats:
         """Return tangents after the jump; rows of ``directions`` are theirs in theta."""
         n = self.bound.functions.n
+        if not self.steps:
+            pushed = tangents.copy()
+            for change, dz, dtheta in self.turns(z):
+                pushed += (tangents[:, :n] @ dz + directions @ dtheta)[:, None] * change
+            return pushed
         total = z.size
         g_z, g_theta = np.zeros((total, total)), np.zeros((total, directions.shape[1]))
         moved = np.zeros(total)

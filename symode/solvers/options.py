@@ -23,7 +23,16 @@ DEFAULT_STIFF = "rodas5p"
 
 
 #: What every solve takes, in this order in messages.
-NAMES = ("solver", "rtol", "atol", "max_steps", "h_max", "backend", "consistent")
+NAMES = (
+    "solver",
+    "rtol",
+    "atol",
+    "max_steps",
+    "h_max",
+    "backend",
+    "consistent",
+    "switch_events",
+)
 
 
 def check_names(given: Iterable[str], what: str, *more: str) -> None:
@@ -84,6 +93,8 @@ class SolverOptions:
     consistent
         What to do where initial values miss the algebraic equations of a model with a mass matrix:
         "find" those of the algebraic states, or "check" and refuse.
+    switch_events
+        Whether the solve looks for the moments at which conditions in f turn, and ends steps there.
     """
 
     tableau: Tableau
@@ -94,6 +105,7 @@ class SolverOptions:
     stiff: str = ""
     reason: str = "chosen by the caller"
     consistent: str = "find"
+    switch_events: bool = True
 
     @property
     def serves_stiff(self) -> bool:
@@ -136,6 +148,7 @@ def make_options(
     max_steps: int = 100_000,
     h_max: float = math.inf,
     consistent: str = "find",
+    switch_events: bool = True,
     mass: bool = False,
 ) -> SolverOptions:
     """Return checked options for states of these names.
@@ -179,6 +192,8 @@ def make_options(
         )
     if consistent not in ("find", "check"):
         raise OptionError(f'consistent must be "find" or "check"; got {consistent!r}.')
+    if not isinstance(switch_events, bool):
+        raise OptionError(f"switch_events must be True or False; got {switch_events!r}.")
     whole = isinstance(max_steps, Real) and math.isfinite(max_steps) and max_steps % 1 == 0
     if not (whole and max_steps > 0):
         raise OptionError(f"max_steps must be a positive whole number; got {max_steps!r}.")
@@ -186,7 +201,7 @@ def make_options(
         raise OptionError(f"h_max must be a positive number; got {h_max!r}.")
     return SolverOptions(
         tableau, float(rtol), _atol(names, atol), int(max_steps), float(h_max), stiff, reason,
-        consistent,
+        consistent, switch_events,
     )  # fmt: skip
 
 

@@ -70,7 +70,7 @@ class Graph:
 
     def __getstate__(self) -> dict[str, object]:
         """Leave out what was derived from the graph and kept with it."""
-        return {k: v for k, v in self.__dict__.items() if k != "jacobians"}
+        return {k: v for k, v in self.__dict__.items() if k not in ("jacobians", "frozen")}
 
     def __repr__(self) -> str:
         return f"Graph({self.n_operations} operations, {len(self.outputs)} outputs)"

@@ -14,6 +14,7 @@ from symode.symbolic.adjoint import adjoint_sweep
 from symode.symbolic.derive import chosen, inputs
 from symode.symbolic.graph import Builder, Graph
 from symode.symbolic.lift import lift_expressions
+from symode.symbolic.tangent import tangent_sweep
 
 
 @dataclass(frozen=True)
@@ -71,13 +72,27 @@ def plan_events(equations: Equations, asked: Sequence[int] | None = None) -> Eve
 
 
 def lift_events(
-    equations: Equations, roots: Sequence[sp.Expr], asked: Sequence[int]
+    equations: Equations,
+    roots: Sequence[sp.Expr],
+    asked: Sequence[int],
+    more: Graph | None = None,
 ) -> dict[str, tuple[str, Graph]]:
     """Return the graphs of a model's events.
 
-    "roots" holds the root functions, "jump0", "jump1", ... the assigned values of each event and
-    "priority" one number each; names ending in "_vjp" are products v·∂(z, t, theta), with the
-    states first, then time, then the parameters asked for.
+    "roots" holds the root functions, "roots_dt" their slopes in time alone, "jump0", "jump1", ...
+    the assigned values of each event and "priority" one number each; names ending in "_vjp" are
+    products v·∂(z, t, theta), with the states first, then time, then the parameters asked for.
+
+    Parameters
+    ----------
+    equations
+        A model with events.
+    roots
+        Root functions of its triggers.
+    asked
+        Places of the parameters that derivatives are taken in.
+    more
+        Further root functions, behind the first.
 
     Examples
     --------
@@ -85,23 +100,30 @@ def lift_events(
     >>> x, t = sp.symbols("x t")
     >>> model = symode.Model({x: -x}, time=t, events=[symode.Event(t > 1, {x: x + 3})])
     >>> sorted(lift_events(model.equations, [t - 1], ()))
-    ['jump0', 'jump0_vjp', 'roots', 'roots_vjp']
+    ['jump0', 'jump0_vjp', 'roots', 'roots_dt', 'roots_vjp']
     """
     found: dict[str, tuple[str, Graph]] = {}
 
-    def add(name: str, expressions: Sequence[sp.Expr]) -> None:
-        graph = lift_expressions(equations, expressions)
+    def add(name: str, graph: Graph) -> None:
         b = Builder(graph)
         wrt = [*inputs(b, "z", equations.n_states), b.input("t", 0), *chosen(b, asked)]
-        seeds = inputs(b, "v", len(expressions))
+        seeds = inputs(b, "v", len(graph.outputs))
         found[name] = ("field", graph)
         found[f"{name}_vjp"] = ("product", b.freeze(adjoint_sweep(b, graph.outputs, seeds, wrt)))
 
-    if roots:
-        add("roots", roots)
+    if roots or more is not None:
+        graph = lift_expressions(equations, roots)
+        if more is not None:
+            b = Builder(graph)
+            graph = b.freeze([*graph.outputs, *b.graft(more)])
+        add("roots", graph)
+        b = Builder(graph)
+        slopes = tangent_sweep(b, graph.outputs, {b.input("t", 0): b.const(1)})
+        found["roots_dt"] = ("field", b.freeze(slopes))
     for i, event in enumerate(equations.events):
         if event.assignments:
-            add(f"jump{i}", [value for _, value in event.assignments])
+            values = [value for _, value in event.assignments]
+            add(f"jump{i}", lift_expressions(equations, values))
     priorities = [sp.S.Zero if e.priority is None else e.priority for e in equations.events]
     if any(e.priority is not None for e in equations.events):
         found["priority"] = ("field", lift_expressions(equations, priorities))

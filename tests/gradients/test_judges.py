@@ -117,7 +117,8 @@ def test_branches_are_kept(method):
     loss = symode.Loss(terminal=sp.Abs(X) + sp.erf(Y) + sp.Min(X, 3))
     options = {"theta": [0.7, 0.3], "z0": [1.5, 0.4], "solver": "tsit5"}
     found = model.gradient(loss, (0, 1), method=method, **options)
-    known = model.gradient(loss, (0, 1), method="discrete", **options)
+    # Judges replay steps, which do not end where f switches.
+    known = model.gradient(loss, (0, 1), method="discrete", **options, switch_events=False)
     # J has a kink where a stage meets the edge of a branch: nowhere near here.
     assert np.allclose(found.theta, known.theta, rtol=1e-7)
 

@@ -133,7 +133,7 @@ def jacobian_function(task: Task, p: Floats) -> JacobianFunction:
     """Return ∂f/∂z as a function of (t, z), compiled when first called."""
 
     def jacobian(t: float, z: Floats) -> Floats:
-        count = task.equations.n_parameters
+        count = task.n_inputs
         compiled = CompiledModel({"jac": ("field", task.field.jacobian.graph)}, count)
         full = np.zeros(task.n)
         full[: z.size] = z

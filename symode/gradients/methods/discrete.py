@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from symode.gradients.jumps import check_jumps, pull_jump
+from symode.gradients.jumps import check_jumps, pull_jump, slopes_at_observations
 from symode.gradients.mass import add_ends, close_at_start
 from symode.gradients.methods.base import (
     Floats,
@@ -64,7 +64,7 @@ class DiscreteAdjoint:
 
     def prepare(self, task: Task) -> DiscreteRunner:
         """Compile what the task needs; return the function that computes."""
-        return DiscreteRunner(task)
+        return DiscreteRunner(task.with_switches())
 
 
 class DiscreteRunner(WatchedRunner):
@@ -138,7 +138,10 @@ class DiscreteRunner(WatchedRunner):
         """Compute; the compiled pass of the last segment begins at the end of the span."""
         task, forward = self.task, self.forward
         self.z0[:] = begin(task, forward, self.compiled, theta, z0)
-        forward.reset(self.z0, task.t0, task.t1)
+        tangents = np.zeros(forward.scratch.y.size - task.n)
+        forward.reset(np.concatenate([self.z0, tangents]), task.t0, task.t1)
+        if self.watched:
+            self._start_tangents(theta, z0)
         status = forward.run()
         if status != SUCCESS:
             raise failed_forward(task, forward, status)
@@ -148,10 +151,16 @@ class DiscreteRunner(WatchedRunner):
         status = forward.driver.run(lambda budget: self._enter(z0 is None, budget))
         if status != SUCCESS:
             raise failed_backward(task, forward.t, status, "Tighten the tolerances.")
+        slopes_at_observations(task, forward, self.table)
         if forward.closed:
             self._back(forward.end(), z0 is None)
         check_finite(task, self.gradient)
-        return forward.scratch.peak[: task.n_watched]
+        # What is 0 up to the first moment says nothing about the steps on the way there.
+        peak = forward.scratch.peak[: task.n_watched].copy()
+        idle = forward.events.idle[: task.n_watched]
+        places = [i for i in task.asked.z0 if i < idle.size and idle[i]]
+        peak[places] = 0.0
+        return peak
 
     def _back(self, segments: list[Segment], from_initial: bool = False) -> None:
         """Carry lam from the start of the last segment to t0, over all before it.
@@ -162,7 +171,7 @@ class DiscreteRunner(WatchedRunner):
         for i in range(len(segments) - 2, -1, -1):
             segment = segments[i]
             if isinstance(segment.jump, EventJump):
-                pull_jump(self.task, segment, self.table, self.gradient)
+                pull_jump(self.task, self.forward, segment, self.table, self.gradient)
             if self.task.events is not None:
                 self._bind(i, segment.stepper, segment.store, from_initial)
             scratch = segment.stepper.scratch

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from symode.codegen.compiled import NativeModel
 from symode.gradients.jumps import check_jumps
 from symode.gradients.methods.base import Floats, begin, failed_forward, make_forward
@@ -33,6 +35,8 @@ class JumpFinder:
         self.task, self.build, self.places = task, build, places
         self.forward: Forward | None = None
         self.compiled: NativeModel | None = None
+        #: Modes of f at t0, for the pass with tangents.
+        self.opening: Floats = np.empty(0)
 
     def __call__(self, theta: Floats, z0: Floats | None) -> list[EventJump]:
         """Return what happens on the way, in order.
@@ -64,6 +68,7 @@ class JumpFinder:
             raise failed_forward(task, self.forward, status)
         assert self.forward.events is not None
         check_jumps(task, self.forward.events, at_start=False)
+        self.opening = self.forward.events.opening
         return self.forward.events.jumps
 
     def _plain(self, options: SolverOptions) -> tuple[NativeModel, kt.Field]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from symode.codegen.compiled import NativeModel
-from symode.gradients.jumps import push_jumps
+from symode.gradients.jumps import push_jumps, slopes_at_observations
 from symode.gradients.mass import add_ends, slopes_in_theta
 from symode.gradients.methods.base import (
     Floats,
@@ -57,7 +57,7 @@ class ForwardSensitivity:
 
     def prepare(self, task: Task) -> SensitivityRunner:
         """Compile what the task needs; return the function that computes."""
-        return SensitivityRunner(task)
+        return SensitivityRunner(task.with_switches())
 
 
 class SensitivityRunner(Runner):
@@ -117,6 +117,7 @@ class SensitivityRunner(Runner):
             weight[:, states:] = scale[:, None]
         start = self._start(y0, z0 is None)
         jumps = self.finder(theta, z0)
+        forward.enter_modes(self.finder.opening)
         forward.reset(np.concatenate([y0, start.ravel()]), task.t0, task.t1)
         status = push_jumps(forward, jumps, self.directions) if jumps else forward.run()
         if status != SUCCESS:
@@ -179,6 +180,8 @@ class SensitivityRunner(Runner):
         y0 = self.solve(theta, z0)
         loss_value(self.system, forward.observations, self.table, forward.scratch, gradient)
         check_loss(task, gradient, self.table)
+        slopes_at_observations(task, forward, self.table)
+        forward.enter_modes(self.finder.opening)
         final = forward.scratch.y[task.n :].reshape(-1, task.n)
         total = final @ gradient.lam
         after = slice(self.table.n_start, None)

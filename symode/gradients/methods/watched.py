@@ -88,8 +88,7 @@ class WatchedRunner(Runner):
     def compute(self, theta: Floats, z0: Floats | None) -> None:
         """Compute value and gradient, see `Runner`."""
         self._last = self
-        # Events are located on the course of z alone: tangents have jumps of their own.
-        if self.watched or self.task.events is not None:
+        if self.watched:
             self._run(theta, z0)
             return
         # Found anew at every call: a result must not depend on the calls before it.
