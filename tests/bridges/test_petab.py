@@ -31,9 +31,6 @@ PROBLEMS = [
     "Smith_BMCSystBiol2013",
     "Weber_BMC2015",
 ]
-#: Their inputs jump at times inside the span: at a relative tolerance of 1e-10 a step across a jump
-#: is refused until it is too short.
-JUMPS = ["Weber_BMC2015", "Oliveira_NatCommun2021"]
 #: 133 species and as many tangents: left out to keep the suite short; the likelihood is tested.
 LARGE = ["Smith_BMCSystBiol2013"]
 needs_data = pytest.mark.skipif(not CASES, reason="the data folder is not beside this checkout")
@@ -78,7 +75,7 @@ def test_a_published_problem_has_its_likelihood_at_the_nominal_parameters(name) 
 
 
 @needs_data
-@pytest.mark.parametrize("name", [name for name in PROBLEMS if name not in [*JUMPS, *LARGE]])
+@pytest.mark.parametrize("name", [name for name in PROBLEMS if name not in LARGE])
 def test_gradients_of_published_problems_agree_forward_adjoint_and_by_differences(name) -> None:
     problem = published(name, rtol=1e-10, atol=1e-12, max_steps=100_000)
     rng = np.random.default_rng(5)
