@@ -5,6 +5,7 @@ All backends run the same program, so they agree to the rounding of the library 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -238,6 +239,26 @@ def _needed(b: Builder, outputs: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(seen))
 
 
+def _shared_divisors(b: Builder, outputs: tuple[int, ...], slots: Mapping[int, int]) -> set[int]:
+    """Return the divisors of more than one division: these become products with one inverse.
+
+    A quotient and its derivative divide by the same value, and a division takes as long as ten
+    products: of a reaction network the products with the Jacobian take 0.6 of the time.
+    """
+    seen, stack, count = set(outputs), list(outputs), Counter[int]()
+    while stack:
+        i = stack.pop()
+        if i in slots:
+            continue
+        if b.ops[i] == "div" and b.value(b.args[i][1]) is None:
+            count[b.args[i][1]] += 1
+        for a in b.args[i]:
+            if a not in seen:
+                seen.add(a)
+                stack.append(a)
+    return {i for i, times in count.items() if times > 1}
+
+
 def _program(
     b: Builder, name: str, signature: str, outputs: tuple[int, ...], slots: Mapping[int, int]
 ) -> Program:
@@ -249,6 +270,7 @@ def _program(
     """
     inner = Builder()
     new: dict[int, int] = {}
+    shared = set() if ELIMINATION in name else _shared_divisors(b, outputs, slots)
     stack = list(reversed(_needed(b, outputs) if ELIMINATION in name else outputs))
     while stack:
         i = stack[-1]
@@ -260,6 +282,10 @@ def _program(
             waiting = [a for a in reversed(b.args[i]) if a not in new]
             if waiting:
                 stack.extend(waiting)
+            elif b.ops[i] == "div" and b.args[i][1] in shared:
+                x, y = b.args[i]
+                inverse = inner.node("div", (inner.const(1), new[y]))
+                new[i] = inverse if b.value(x) == 1 else inner.node("mul", (new[x], inverse))
             else:
                 new[i] = inner.node(b.ops[i], tuple(new[a] for a in b.args[i]), b.payloads[i])
     return Program(

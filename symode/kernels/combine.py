@@ -15,7 +15,7 @@ def add_stages(
 ) -> None:
     """Add factor * sum_s weights[s] * k[s] to the first ``size`` places of out.
 
-    Four stages at a time: out is then read and written a quarter as often.
+    Four stages at a time, and the rest together: out is then read and written less often.
     """
     if size < SMALL:
         for i in range(size):
@@ -36,9 +36,20 @@ def add_stages(
             for i in range(size):
                 out[i] += w3 * k3[i]
         s += 4
-    while s < n_stages:
+    left = n_stages - s
+    if left == 3:
+        w0, w1, w2 = factor * weights[s], factor * weights[s + 1], factor * weights[s + 2]
+        k0, k1, k2 = k[s], k[s + 1], k[s + 2]
+        if w0 != 0.0 or w1 != 0.0 or w2 != 0.0:
+            for i in range(size):
+                out[i] += w0 * k0[i] + w1 * k1[i] + w2 * k2[i]
+    elif left == 2:
+        w0, w1, k0, k1 = factor * weights[s], factor * weights[s + 1], k[s], k[s + 1]
+        if w0 != 0.0 or w1 != 0.0:
+            for i in range(size):
+                out[i] += w0 * k0[i] + w1 * k1[i]
+    elif left == 1:
         w0, k0 = factor * weights[s], k[s]
         if w0 != 0.0:
             for i in range(size):
                 out[i] += w0 * k0[i]
-        s += 1

@@ -35,6 +35,8 @@ REUSE, KEEP = 1e-3, 1.2
 BETA = 0.04
 #: Components from which their errors are made together: tangents, and large models.
 MANY = 32
+#: Components judged together from which their errors are made together.
+FEW = 8
 
 
 @inline
@@ -137,7 +139,7 @@ def error_norm(method: Method, control: Control, h: float, scratch: Scratch) -> 
             error = local_error(method, k, 1, i)
             second += (error / scale) ** 2
     if control.weight.size > 0:
-        group = _group_error(method, control, scratch)
+        group = _group_error(method, control, scratch, many)
         first += group
         second += group
         counted += 1
@@ -149,26 +151,50 @@ def error_norm(method: Method, control: Control, h: float, scratch: Scratch) -> 
 
 
 @inline
-def group_size(control: Control, y: Floats) -> float:
-    """Return the weighted norm of the components judged together."""
-    total = 0.0
-    for i in range(control.weight.size):
-        total += (control.weight[i] * y[i]) ** 2
-    return math.sqrt(total)
+def weighted_square(weight: Floats, y: Floats, size: int) -> float:
+    """Return the sum of (weight y)**2, in four chains: one alone waits for each addition."""
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    i = 0
+    while i + 4 <= size:
+        a += (weight[i] * y[i]) ** 2
+        b += (weight[i + 1] * y[i + 1]) ** 2
+        c += (weight[i + 2] * y[i + 2]) ** 2
+        d += (weight[i + 3] * y[i + 3]) ** 2
+        i += 4
+    while i < size:
+        a += (weight[i] * y[i]) ** 2
+        i += 1
+    return float((a + b) + (c + d))
 
 
 @inline
-def _group_error(method: Method, control: Control, scratch: Scratch) -> float:
-    """Return the squared error of the group, relative to rtol times its largest norm so far."""
+def group_size(control: Control, y: Floats) -> float:
+    """Return the weighted norm of the components judged together."""
+    return math.sqrt(weighted_square(control.weight, y, control.weight.size))
+
+
+@inline
+def _group_error(method: Method, control: Control, scratch: Scratch, made: bool) -> float:
+    """Return the squared error of the group, relative to rtol times its largest norm so far.
+
+    ``made`` tells that scratch.out holds all components' errors.
+    """
     scale = control.rtol * max(scratch.clock[GROUP], group_size(control, scratch.new))
     if scale == 0.0:
         return 0.0
-    total = 0.0
-    for i in range(control.weight.size):
-        if control.weight[i] != 0.0:
-            error = local_error(method, scratch.k, 0, i)
-            total += (control.weight[i] * error / scale) ** 2
-    return total
+    size = control.weight.size
+    if size < FEW and not made:
+        total = 0.0
+        for i in range(size):
+            if control.weight[i] != 0.0:
+                error = local_error(method, scratch.k, 0, i)
+                total += (control.weight[i] * error / scale) ** 2
+        return total
+    if not made:
+        local_errors(method, scratch.k, size, scratch.out)
+    # Not the square of scale, which may underflow: losses come in all units.
+    relative = math.sqrt(weighted_square(control.weight, scratch.out, size)) / scale
+    return relative * relative
 
 
 def _beta_erk(method: Method) -> float:

@@ -6,6 +6,7 @@ from symode.kernels.combine import add_stages
 from symode.kernels.jit import by_type, inline, kernel
 from symode.kernels.types import (
     CURSOR,
+    Z_AT,
     Adjoint,
     Chebyshev,
     Collocation,
@@ -15,6 +16,7 @@ from symode.kernels.types import (
     Method,
     Rosenbrock,
     Scratch,
+    Store,
 )
 
 
@@ -54,18 +56,6 @@ def interpolant_weights(method: Method, s: float, h: float, weights_out: Floats)
 
 
 @inline
-def derivative_weights(method: Method, s: float, h: float, weights_out: Floats) -> None:
-    """Write w such that dz/dt (t + s h) = sum_i w_i k_i."""
-    scale = stage_scale(method, h) / h
-    degree = method.dense.shape[1]
-    for i in range(method.n_dense):
-        total = 0.0
-        for j in range(degree - 1, -1, -1):
-            total = total * s + (j + 1) * method.dense[i, j]
-        weights_out[i] = scale * total
-
-
-@inline
 def find_step(t: float, times: Floats, n_steps: int, cursor: int) -> int:
     """Return the step that holds t, searching from the last one used.
 
@@ -87,31 +77,92 @@ def find_step(t: float, times: Floats, n_steps: int, cursor: int) -> int:
 
 
 @inline
+def as_polynomial(method: Method, store: Store, i: int, weights: Floats, rows: Floats) -> None:
+    r"""Turn the stages of a stored step into coefficients of powers of s.
+
+    .. math:: z(t_i + s h_i) = z_i + \sum_{d \ge 1} s^d\, k_{i, d-1}
+
+    No interpolant's degree exceeds its number of stages, so they take their places. Scratch:
+    ``weights`` (S,), ``rows`` (degree, n).
+    """
+    degree, k, n = method.dense.shape[1], store.k[i], store.z.shape[1]
+    scale = stage_scale(method, store.h[i])
+    for d in range(degree):
+        for l in range(method.n_dense):  # noqa: E741
+            weights[l] = scale * method.dense[l, d]
+        for j in range(n):
+            rows[d, j] = 0.0
+        add_stages(weights, 1.0, method.n_dense, k, n, rows[d])
+    for d in range(degree):
+        for j in range(n):
+            k[d, j] = rows[d, j]
+
+
+@kernel
+def as_polynomials(
+    method: Method, store: Store, n_steps: int, weights: Floats, rows: Floats
+) -> None:
+    """Turn stored steps into polynomials, see `as_polynomial`: read often, they are worth it."""
+    for i in range(n_steps):
+        as_polynomial(method, store, i, weights, rows)
+
+
+@inline
+def polynomial_at(store: Store, i: int, s: float, degree: int, n: int, out: Floats) -> None:
+    """Write the value of a stored step's polynomial, see `as_polynomial`."""
+    z, k = store.z[i], store.k[i]
+    w, w2 = s, s * s
+    if degree == 4:
+        k0, k1, k2, k3, w3, w4 = k[0], k[1], k[2], k[3], w2 * s, w2 * w2
+        for j in range(n):
+            out[j] = z[j] + (w * k0[j] + w2 * k1[j] + (w3 * k2[j] + w4 * k3[j]))
+        return
+    for j in range(n):
+        out[j] = z[j]
+    d = 0
+    while d + 3 <= degree:
+        k0, k1, k2, w2, w3 = k[d], k[d + 1], k[d + 2], w * s, w * s * s
+        for j in range(n):
+            out[j] += w * k0[j] + w2 * k1[j] + w3 * k2[j]
+        w = w3 * s
+        d += 3
+    while d < degree:
+        k0 = k[d]
+        for j in range(n):
+            out[j] += w * k0[j]
+        w *= s
+        d += 1
+
+
+@inline
 def trajectory_at(t: float, system: Adjoint, scratch: Scratch) -> tuple[int, float]:
-    """Write z(t) of the stored trajectory into scratch.z; return the step and the fraction."""
-    store, method = system.past, system.past_method
+    """Write z(t) of the stored trajectory into scratch.z; return the step and the fraction.
+
+    Its steps are polynomials, see `as_polynomial`.
+    """
+    store = system.past
     i = find_step(t, store.t, system.n_past, scratch.count[CURSOR])
     scratch.count[CURSOR] = i
-    h = store.h[i]
-    s = (t - store.t[i]) / h
-    interpolant_weights(method, s, h, scratch.weights)
-    for j in range(system.n):
-        scratch.z[j] = store.z[i, j]
-    add_stages(scratch.weights, 1.0, method.n_dense, store.k[i], system.n, scratch.z)
+    s = (t - store.t[i]) / store.h[i]
+    # The last stages of most methods share their time.
+    if scratch.clock[Z_AT] != t:
+        polynomial_at(store, i, s, system.past_method.dense.shape[1], system.n, scratch.z)
+        scratch.clock[Z_AT] = t
     return i, s
 
 
 @inline
 def trajectory_slope(i: int, s: float, system: Adjoint, scratch: Scratch) -> None:
     """Write the time derivative of the interpolant in step i into scratch.zdot."""
-    store, method = system.past, system.past_method
-    derivative_weights(method, s, store.h[i], scratch.weights)
+    store = system.past
     for j in range(system.n):
         scratch.zdot[j] = 0.0
-    for l in range(method.n_dense):  # noqa: E741
-        w = scratch.weights[l]
+    w = 1.0 / store.h[i]
+    for d in range(system.past_method.dense.shape[1]):
+        factor = (d + 1) * w
         for j in range(system.n):
-            scratch.zdot[j] += w * store.k[i, l, j]
+            scratch.zdot[j] += factor * store.k[i, d, j]
+        w *= s
 
 
 @kernel

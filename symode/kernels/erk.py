@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from symode.kernels.combine import SMALL, add_stages
-from symode.kernels.jit import inline
+from symode.kernels.jit import by_type, inline
 from symode.kernels.rhs import evaluate
-from symode.kernels.types import Erk, Floats, Scratch, System
+from symode.kernels.types import ADJOINTS, Adjoint, Erk, Field, Floats, Scratch, System, Tangents
 
 
 @inline
@@ -51,6 +51,20 @@ def combine_weights(
         out[i] = y[i] + h * total
 
 
+def _whole(system: System, size: int) -> int:
+    return size
+
+
+def _lam(system: Adjoint, size: int) -> int:
+    return system.n
+
+
+@by_type(0, {Field: _whole, Tangents: _whole, **dict.fromkeys(ADJOINTS, _lam)})
+def coupled(system: System, size: int) -> int:
+    """Return how many components slopes depend on: mu of an adjoint is in no stage."""
+    raise NotImplementedError
+
+
 @inline
 def step_erk(
     method: Erk,
@@ -60,10 +74,10 @@ def step_erk(
     scratch: Scratch,
 ) -> None:
     """Make stages 1 to n_stages - 1 and the new state; stage 0 is there already."""
-    k = scratch.k
+    k, y = scratch.k, scratch.y[: coupled(system, scratch.y.size)]
     last = method.n_stages - 1 if method.fsal else method.n_stages
     for s in range(1, last):
-        combine(scratch.y, h, method.a, s, s, k, scratch.stage)
+        combine(y, h, method.a, s, s, k, scratch.stage)
         evaluate(system, t + method.c[s] * h, scratch.stage, scratch, k, s)
     if method.fsal:
         combine(scratch.y, h, method.a, last, last, k, scratch.new)
@@ -81,6 +95,7 @@ def complete_stages(
     scratch: Scratch,
 ) -> None:
     """Make the stages that only the interpolant needs."""
+    y = scratch.y[: coupled(system, scratch.y.size)]
     for s in range(method.n_stages, method.n_dense):
-        combine(scratch.y, h, method.a, s, s, scratch.k, scratch.stage)
+        combine(y, h, method.a, s, s, scratch.k, scratch.stage)
         evaluate(system, t + method.c[s] * h, scratch.stage, scratch, scratch.k, s)

@@ -14,7 +14,6 @@ from symode.kernels.adjoint_dirk import adjoint_dirk
 from symode.kernels.adjoint_erk import adjoint_erk
 from symode.kernels.adjoint_rosenbrock import adjoint_rosenbrock
 from symode.kernels.call import call_field
-from symode.kernels.control import group_size
 from symode.kernels.jit import by_type, inline, kernel
 from symode.kernels.loop import advance
 from symode.kernels.loss import evaluate_loss, finish
@@ -27,7 +26,6 @@ from symode.kernels.types import (
     FORWARD,
     FSAL_READY,
     GROUP,
-    GROUP_FLOOR,
     HOIST,
     HOIST_AT,
     INITIAL,
@@ -35,7 +33,6 @@ from symode.kernels.types import (
     N_COUNT,
     N_SCALARS,
     NEXT_OBS,
-    OPENING,
     PATIENCE,
     PHASE,
     STEPS,
@@ -47,7 +44,6 @@ from symode.kernels.types import (
     Erk,
     Floats,
     Gradient,
-    H,
     LossTable,
     Method,
     Observations,
@@ -229,23 +225,6 @@ def discrete_members(
     return SUCCESS, last
 
 
-@inline
-def reopen(control: Control, steps: Store, scratch: Scratch) -> None:
-    """Set sizes and step after a jump of lam alone.
-
-    What counts as the size of lam is its norm from here on, not before. A jump excites the fast
-    modes again, so the first step is tried as long as that after the last jump, not as the last.
-    """
-    clock, count = scratch.clock, scratch.count
-    clock[GROUP] = max(clock[GROUP_FLOOR], group_size(control, scratch.y))
-    if steps.keep:
-        opening = count[OPENING]
-        # One of few steps may have been cut to meet the end of its span.
-        if 0 <= opening < count[STEPS] - 2 and abs(steps.h[opening]) < abs(clock[H]):
-            clock[H] = steps.h[opening]
-        count[OPENING] = count[STEPS]
-
-
 @kernel
 def continuous_backward(
     method: Method,
@@ -297,8 +276,6 @@ def continuous_backward(
         count[LEFT] = o + 1
         count[FSAL_READY] = 0
         clock[T] = t
-        if system.m == 0:
-            reopen(control, none, scratch)
         clock[T_END] = observations.t[o] if o >= count[FIRST_OBS] else t0
 
 

@@ -2,9 +2,8 @@ r"""The parameters' part of a continuous adjoint by quadrature, not as states.
 
 .. math:: a_{§3}(t_0) = a_{§3}(t_1) + \int_{t_0}^{t_1} a_{§1} \nabla_{§3} f \, dt
 
-Panels lie inside the steps of the backward pass, where its interpolant is a polynomial. Each is
-judged by the difference of a Gauss rule and of its Kronrod extension, and halved where that is
-larger than the tolerance.
+Panels lie between the jumps of lam, along its stored steps. Each is judged by the difference of a
+Gauss rule and of its Kronrod extension, which also gives the length of the next.
 """
 
 from __future__ import annotations
@@ -12,59 +11,83 @@ from __future__ import annotations
 import math
 
 from symode.kernels.call import call_product
-from symode.kernels.combine import add_stages
-from symode.kernels.dense import interpolant_weights, trajectory_at
-from symode.kernels.jit import inline, kernel
-from symode.kernels.types import VJP, Adjoint, Field, Floats, Ints, Method, Scratch, Store
+from symode.kernels.control import weighted_square
+from symode.kernels.dense import find_step, polynomial_at, trajectory_at
+from symode.kernels.jit import inline
+from symode.kernels.types import (
+    AT,
+    BEGUN,
+    HALVED,
+    LENGTH,
+    OPENING_LENGTH,
+    PANELS,
+    REACHED,
+    VJP,
+    Adjoint,
+    Field,
+    Floats,
+    Ints,
+    Method,
+    Scratch,
+    Store,
+)
 from symode.status import MAX_STEPS, NONFINITE, PAUSED, STEP_TOO_SMALL, SUCCESS
 
-#: Places in ``place``.
-STEP = 0  # stored step under way
-DEPTH = 1  # panels of it still to do
-PANELS = 2  # panels accepted
-HALVED = 3  # panels halved
-N_PLACE = 4
-
-#: Panels that may wait at once: 32 at first, and one for each halving.
-ROOM = 96
 #: Share of the span no panel may exceed: a feature that neither z nor lam shows is still sampled.
 LARGEST = 1.0 / 16.0
-#: Share of its step below which a panel is not halved any more.
-SMALLEST = 1e-9
+#: Steps of lam, in the length of the shortest, that a panel may cover: whatever excites lam makes
+#: its steps short, and a layer behind a jump must not fall between the nodes.
+COVERED = 4.0
+#: Share of what is left below which no panel is halved any more.
+SMALLEST = 1e-11
+#: Growth of a panel's length from one to the next.
+SAFETY, SHRINK, GROW = 0.9, 0.2, 4.0
+
+
+@inline
+def _reach(steps: Store, n_steps: int, i: int, t: float, longest: float) -> float:
+    """Return how long a panel from t, in step i, may be."""
+    longest = min(longest, COVERED * abs(steps.h[i]))
+    for l in range(i + 1, n_steps):  # noqa: E741
+        before = abs(steps.t[l] - t)
+        if before >= longest:
+            break
+        longest = min(longest, max(before, COVERED * abs(steps.h[l])))
+    return longest
 
 
 @inline
 def _panel(
-    method: Method, past: Adjoint, whole: Field, steps: Store, i: int, a: float, b: float,
-    rule: Floats, scratch: Scratch, lam: Floats, out: Floats, kronrod: Floats, gauss: Floats,
+    method: Method, past: Adjoint, whole: Field, steps: Store, n_steps: int, a: float, width: float,
+    rule: Floats, scratch: Scratch, place: Ints, lam: Floats, out: Floats, kronrod: Floats,
+    gauss: Floats,
 ) -> None:  # fmt: skip
-    """Write both rules' integrals over the fractions a to b of stored step i."""
-    n, m, h = whole.n, whole.m, steps.h[i]
+    """Write both rules' integrals from a over a width, which has the sign of the time."""
+    n, m, degree = whole.n, whole.m, method.dense.shape[1]
     for j in range(m):
         kronrod[j] = 0.0
         gauss[j] = 0.0
     for q in range(rule.shape[1]):
-        s = a + (b - a) * rule[0, q]
-        t = steps.t[i] + s * h
-        interpolant_weights(method, s, h, scratch.weights)
-        for j in range(n):
-            lam[j] = steps.z[i, j]
-        add_stages(scratch.weights, 1.0, method.n_dense, steps.k[i], n, lam)
+        t = a + width * rule[0, q]
+        i = find_step(t, steps.t, n_steps, place[AT])
+        place[AT] = i
+        polynomial_at(steps, i, (t - steps.t[i]) / steps.h[i], degree, n, lam)
         trajectory_at(t, past, scratch)
         call_product(
             whole.address[VJP], t, scratch.z, 0, whole.p, 0, lam, 0, scratch.work, 0, out, 0
         )
-        # Backwards in time: the integral from the later end to the earlier has the sign of -h.
-        w = -h * (b - a) * rule[1, q]
-        for j in range(m):
-            kronrod[j] += w * out[j]
-        w = -h * (b - a) * rule[2, q]
-        if w != 0.0:
+        # Backwards in time: the integral from the later end to the earlier has the opposite sign.
+        w, v = -width * rule[1, q], -width * rule[2, q]
+        if v == 0.0:
             for j in range(m):
-                gauss[j] += w * out[j]
+                kronrod[j] += w * out[j]
+        else:
+            for j in range(m):
+                kronrod[j] += w * out[j]
+                gauss[j] += v * out[j]
 
 
-@kernel
+@inline
 def integrate_products(
     method: Method,
     past: Adjoint,
@@ -74,7 +97,7 @@ def integrate_products(
     rule: Floats,
     scratch: Scratch,
     memory: Floats,
-    stack: Floats,
+    progress: Floats,
     place: Ints,
     weight: Floats,
     rtol: float,
@@ -84,7 +107,7 @@ def integrate_products(
     budget: int,
     mu_out: Floats,
 ) -> int:
-    r"""Add the integral over stored steps of the backward pass to mu; return a status.
+    r"""Add the integral from progress[REACHED] over stored steps of lam to mu; return a status.
 
     Parameters
     ----------
@@ -93,13 +116,13 @@ def integrate_products(
     whole
         The model, its product that with :math:`\nabla_{§3} f`.
     steps, n_steps
-        Steps of the adjoint, stages of the interpolant included.
+        Steps of the adjoint as polynomials, see `symode.kernels.dense.as_polynomials`.
     rule
         Nodes on (0, 1), weights of the Kronrod rule, weights of the Gauss rule. Shape ``(3, K)``.
     memory
         Shape ``(5, max(n, m))``. Four rows of scratch; the last gains the sizes of all panels.
-    stack, place
-        Panels that wait, shape ``(ROOM, 2)``, and how far the work is.
+    progress, place
+        How far the work is, see above.
     weight, rtol, floor
         A panel's error, in the norm weighted by ``weight``, may be rtol times the largest of
         floor and of mu's norm so far.
@@ -108,47 +131,56 @@ def integrate_products(
     budget
         Panels before returning PAUSED.
     """
-    m = whole.m
+    m, exponent = whole.m, 1.0 / rule.shape[1]
     lam, out, kronrod, gauss = memory[0], memory[1], memory[2], memory[3]
+    end = steps.t[n_steps]
     for _ in range(budget):
-        i = place[STEP]
-        if i == n_steps:
+        t = progress[REACHED]
+        if t == end:
             return SUCCESS
-        if place[DEPTH] == 0:
-            parts = int(min(32.0, max(1.0, math.ceil(abs(steps.h[i]) / (LARGEST * span) - 1e-9))))
-            for q in range(parts):
-                stack[q, 0] = q / parts
-                stack[q, 1] = (q + 1) / parts
-            place[DEPTH] = parts
-        top = place[DEPTH] - 1
-        a, b = stack[top, 0], stack[top, 1]
+        remaining = abs(end - t)
+        direction = 1.0 if end > t else -1.0
+        place[AT] = find_step(t, steps.t, n_steps, place[AT])
+        if place[AT] < n_steps - 1 and t == steps.t[place[AT] + 1]:
+            place[AT] += 1
+        longest = _reach(steps, n_steps, place[AT], t, LARGEST * span)
+        length = min(progress[LENGTH], longest) if progress[LENGTH] > 0.0 else longest
+        cut = length
+        if length >= remaining * (1.0 - 1e-12):
+            length = remaining
+        elif length > 0.5 * remaining:
+            length = 0.5 * remaining
         _panel(
-            method, past, whole, steps, i, a, b, rule, scratch, lam, out, kronrod, gauss
+            method, past, whole, steps, n_steps, t, direction * length, rule, scratch, place,
+            lam, out, kronrod, gauss,
         )  # fmt: skip
-        error, size = 0.0, 0.0
         for j in range(m):
-            error += (weight[j] * (kronrod[j] - gauss[j])) ** 2
-            size += (weight[j] * (mu_out[j] + kronrod[j])) ** 2
-        error, size = math.sqrt(error), math.sqrt(size)
+            gauss[j] = kronrod[j] - gauss[j]
+            out[j] = mu_out[j] + kronrod[j]
+        error = math.sqrt(weighted_square(weight, gauss, m))
+        size = math.sqrt(weighted_square(weight, out, m))
         if not (error < math.inf):
             return NONFINITE
-        if error <= rtol * max(floor, size):
+        allowed = rtol * max(floor, size)
+        factor = GROW
+        if error > 0.0:
+            factor = max(min(SAFETY * (allowed / error) ** exponent, GROW), SHRINK)
+        if error <= allowed:
             for j in range(m):
                 mu_out[j] += kronrod[j]
                 memory[4, j] += abs(kronrod[j])
             place[PANELS] += 1
-            place[DEPTH] = top
-            if top == 0:
-                place[STEP] = i + 1
+            progress[REACHED] = end if length == remaining else t + direction * length
+            # A panel that was cut short says nothing against the length before it.
+            progress[LENGTH] = max(length * factor, cut if factor >= 1.0 else 0.0)
+            if place[BEGUN] == 0:
+                place[BEGUN] = 1
+                progress[OPENING_LENGTH] = progress[LENGTH]
             continue
         if place[HALVED] + place[PANELS] >= most:
             return MAX_STEPS
-        if b - a < SMALLEST or top + 2 > ROOM:
+        if length < SMALLEST * span or t + direction * length * rule[0, 0] == t:
             return STEP_TOO_SMALL
         place[HALVED] += 1
-        middle = 0.5 * (a + b)
-        stack[top, 1] = middle
-        stack[top + 1, 0] = middle
-        stack[top + 1, 1] = b
-        place[DEPTH] = top + 2
+        progress[LENGTH] = length * min(factor, 0.5)
     return PAUSED

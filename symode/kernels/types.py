@@ -64,7 +64,8 @@ RATE: Final = 11  # its slowest convergence
 T_JAC: Final = 12  # dirk: time of the Jacobian in scratch.jac
 GROUP_FLOOR: Final = 13  # smallest norm of the grouped components that counts
 RADIUS: Final = 14  # chebyshev: bound of ρ(J)
-N_CLOCK: Final = 15
+Z_AT: Final = 15  # time of the state in scratch.z, on a stored trajectory
+N_CLOCK: Final = 16
 
 #: How far the gradient of a member is, in `Scratch.count[PHASE]`.
 FORWARD: Final = 1
@@ -111,6 +112,21 @@ N_COUNT: Final = 35
 
 #: Rows of `Scratch.k` that a stabilised method works in.
 CHEBYSHEV_ROWS: Final = 12
+
+#: How far a quadrature along lam is, see `symode.kernels.quadrature`: counters, and times.
+STRETCH: Final = 0  # 0: lam is under way; else the status that ended its last stretch, and one more
+PANELS: Final = 1  # panels accepted
+HALVED: Final = 2  # panels that were too long
+AT: Final = 3  # stored step of lam that was used last
+BEGUN: Final = 4  # whether this stretch has a panel yet
+FORMED: Final = 5  # whether the trajectory's steps are polynomials yet
+EVALUATED: Final = 6  # whether the loss is
+N_PLACE: Final = 7
+REACHED: Final = 0  # how far the integral is
+LENGTH: Final = 1  # of the next panel; 0 where nothing is known
+OPENING_LENGTH: Final = 2  # of the second panel after a jump
+FLOOR: Final = 3  # smallest norm of a gradient that counts
+N_PROGRESS: Final = 4
 
 
 class Erk(NamedTuple):

@@ -44,13 +44,19 @@ class ContinuousRunner(Runner):
         from symode.kernels.gradient import loss_value
 
         task, forward = self.task, self.forward
+        y0 = self.run_forward(theta, z0)
+        loss_value(self.system, forward.observations, self.table, forward.scratch, self.gradient)
+        check_loss(task, self.gradient, self.table)
+        return y0
+
+    def run_forward(self, theta: Floats, z0: Floats | None) -> Floats:
+        """Run the forward pass; return the state at t0."""
+        task, forward = self.task, self.forward
         y0 = begin(task, forward, self.compiled, theta, z0)
         forward.reset(y0, task.t0, task.t1)
         status = forward.run()
         if status != SUCCESS:
             raise failed_forward(task, forward, status)
-        loss_value(self.system, forward.observations, self.table, forward.scratch, self.gradient)
-        check_loss(task, self.gradient, self.table)
         return y0
 
     def close(self, y0: Floats, z0: Floats | None) -> None:
@@ -166,6 +172,7 @@ def start_segment(
         # Step size and largest values carry over; the slope and the controller's past do not.
         clock[:], scratch.peak[:] = before.clock.copy(), before.peak.copy()
         clock[kt.ERR] = LOG_SMALL_ERROR
+    clock[kt.Z_AT] = np.nan
     count[:] = 0
     count[kt.STARTED] = before is not None and np.isfinite(clock[kt.H]) and clock[kt.H] != 0.0
     scratch.y[:] = y

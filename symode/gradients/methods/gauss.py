@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from symode.codegen.compiled import NativeModel
 from symode.errors import GradientError
 from symode.gradients.methods.base import (
     Floats,
+    check_finite,
+    check_loss,
     failed_backward,
     make_forward,
 )
 from symode.gradients.methods.continuous import (
     ADJOINT_FLOOR,
-    LOSS_FLOOR,
-    ROUNDING_FLOOR,
     ContinuousRunner,
     start_segment,
 )
-from symode.gradients.methods.interpolating import adjoint_system
 from symode.gradients.task import Task
 from symode.kernels import types as kt
 from symode.solvers import native
@@ -30,13 +29,13 @@ from symode.solvers.kronrod import gauss_kronrod
 from symode.solvers.options import SolverOptions
 from symode.solvers.segments import Segment, Stepper
 from symode.solvers.stats import SegmentStats, Stats
-from symode.status import FULL, MAX_STEPS, SUCCESS
+from symode.status import MAX_STEPS, SUCCESS
 
-#: Backward steps kept between two calls of the quadrature; 256 where they take more bytes.
-CHUNK, CHUNK_MEMORY = 1024, 2**22
-#: Share of rtol that lam may miss in one step, in the scaled norm of the gradient. With 1 the error
-#: on network_20 begins to grow (7.0e-7 to 7.6e-7); with 0.1 there are a third more steps.
-LAM_SHARE = 0.5
+#: Bytes of backward steps kept for the quadrature, and the fewest steps: what a second-level cache
+#: holds. They are read again at every jump of lam, or when there is no more room.
+CHUNK_MEMORY, CHUNK = 2**18, 64
+#: Share of rtol that lam may miss in one step, in the scaled norm of the gradient.
+LAM_SHARE = 1.0
 #: Share of dJ/dtheta that the error of lam may cost before the gradient is refused.
 MOST_LOST = 0.03
 
@@ -94,6 +93,7 @@ class _Along(NamedTuple):
     whole: kt.Field
     scratch: kt.Scratch
     chunk: kt.Store
+    rows: Floats
     rule: Floats
 
 
@@ -114,8 +114,10 @@ class GaussRunner(ContinuousRunner):
             weight=np.zeros(task.n), rtol=LAM_SHARE * task.options.rtol,
         )  # fmt: skip
         self._memory: dict[Stepper, _Along] = {}
+        self._parts: list[tuple[Segment, NDArray[np.int64]]] = []
         self._panel_memory = np.zeros((5, max(task.n, task.m, 1)))
-        self._drivers = native.Driver(), native.Driver()
+        self._driver = native.Driver()
+        self._progress, self._place = np.zeros(kt.N_PROGRESS), np.zeros(kt.N_PLACE, dtype=np.int64)
 
     def _build(self, options: SolverOptions) -> tuple[NativeModel, kt.Field]:
         """Return model and system for the method of these options."""
@@ -137,50 +139,62 @@ class GaussRunner(ContinuousRunner):
 
             adjoint = with_kernels(0, {kt.VJP: "vjp_z", kt.SECOND: "second_z"})
             step = 8 * n * (stepper.method.n_dense + 1)
-            capacity = CHUNK if CHUNK * step <= CHUNK_MEMORY else 256
-            points = min(max((stepper.tableau.embedded_order + 1) // 2, 1), 5)
+            capacity = max(CHUNK_MEMORY // step, CHUNK)
+            points = min(max((stepper.tableau.embedded_order + 3) // 2, 2), 5)
+            whole = with_kernels(self.task.m, {kt.VJP: "vjp_theta"})
             self._memory[stepper] = _Along(
                 adjoint,
-                with_kernels(self.task.m, {kt.VJP: "vjp_theta"}),
-                native.make_scratch(stepper.method, adjoint, n, compiled.work_size),
+                whole,
+                native.make_scratch(stepper.method, whole, n, compiled.work_size),
                 native.make_store(stepper.method, n, capacity),
+                np.zeros((stepper.method.dense.shape[1], n)),
                 gauss_kronrod(points),
             )
         return self._memory[stepper]
 
     def compute(self, theta: Floats, z0: Floats | None) -> None:
         """Compute value and gradient, see `Runner`."""
-        y0 = self.solve(theta, z0)
-        self._backward(theta, y0)
-        self.close(y0, z0)
+        y0 = self.run_forward(theta, z0)
+        self._backward(theta, y0, z0 is None)
+        check_finite(self.task, self.gradient)
 
-    def _backward(self, theta: Floats, y0: Floats) -> None:
-        """Integrate lam from t1 to t0; add the integral to dJ/dtheta."""
-        task, forward = self.task, self.forward
-        y, before, floor, norm = self.gradient.lam.copy(), None, 0.0, 0.0
-        driver, parts = self._drivers[0], []
+    def _backward(self, theta: Floats, y0: Floats, from_initial: bool) -> None:
+        """Evaluate the loss; integrate lam from t1 to t0, and a§3 along it; close the gradient."""
+        forward, driver = self.forward, self._driver
+        y, before, norm = forward.scratch.y, None, 0.0
         # A driver that is kept enters kernels for as long as it found it may.
         driver.seconds = 0.0
         self.gradient.scalars[kt.DRIFT] = 0.0
-        self.panels = self.halved = 0
+        self._place[:] = 0
+        self._progress[:] = 0.0
         self._panel_memory[4] = 0.0
-        for segment in reversed(forward.end()):
-            along = self._along(segment.stepper)
-            scratch = along.scratch
-            start_segment(segment, task, scratch, y, before)
-            if before is None:
-                floor = self._set_scales(scratch, y0)
-            self._cross(segment, along, theta, floor, driver)
+        size = np.abs(self.task.chosen(theta))
+        size[size == 0.0] = 1.0
+        self._parts = []
+        segments = forward.end()
+        for segment in reversed(segments):
+            scratch = self._along(segment.stepper).scratch
+            start_segment(segment, self.task, scratch, y, before)
+            ends = y0, segment is segments[0], from_initial
+            self._cross(segment, size, forward.scratch.peak, ends)
             norm = max(norm, float(scratch.clock[kt.GROUP]))
+            self._parts.append((segment, scratch.count.copy()))
+            y, before = scratch.y.copy(), scratch
+        self._check_share(size, norm)
+
+    @property
+    def backward(self) -> Stats:
+        """What the last backward pass cost."""
+        parts = []
+        for segment, count in self._parts:
+            count[kt.STEPS] += count[kt.BEFORE]
+            count[kt.BEFORE] = 0
             name = segment.stepper.tableau.name
             end = "the start of the segment"
-            parts.append(SegmentStats.of(name, segment.t1, segment.t0, scratch.count, end))
-            y, before = scratch.y.copy(), scratch
-        self.gradient.lam[:] = y
-        self._check_share(theta, norm)
-        self.backward = Stats.over(tuple(parts), driver.seconds, "the methods of the forward pass")
+            parts.append(SegmentStats.of(name, segment.t1, segment.t0, count, end))
+        return Stats.over(tuple(parts), self._driver.seconds, "the methods of the forward pass")
 
-    def _check_share(self, theta: Floats, norm: float) -> None:
+    def _check_share(self, weight: Floats, norm: float) -> None:
         """Raise where the integral is too small a share of what lam is held to.
 
         lam may err by about rtol times the norm of the gradient in theta and z0 together. Where the
@@ -189,9 +203,7 @@ class GaussRunner(ContinuousRunner):
         count, not their sum: a gradient that vanishes at an optimum is not refused.
         """
         task = self.task
-        scale = np.abs(task.chosen(theta))
-        scale[scale == 0.0] = 1.0
-        parts = float(np.linalg.norm(self._panel_memory[4, : task.m] * scale))
+        parts = float(np.linalg.norm(self._panel_memory[4, : task.m] * weight))
         lost = task.options.rtol * norm
         if parts > 0.0 and lost > MOST_LOST * parts:
             raise GradientError(
@@ -200,97 +212,46 @@ class GaussRunner(ContinuousRunner):
                 f"wrong by {min(lost / parts, 1.0):.0%}. Use DiscreteAdjoint, or tighten rtol=."
             )
 
-    def _set_scales(self, scratch: kt.Scratch, y0: Floats) -> float:
-        """Set what counts as the size of lam; return the smallest norm of a gradient that does.
-
-        An error e of lam moves the gradient by the product of e and of the tangents of z, so its
-        components count in the size of the states, together. One whose state starts at 0 is dJ/dz0
-        in units of 1, whatever the state does later: it is held to rtol of its own size too.
-        """
-        task, forward, control = self.task, self.forward, self.control
-        states, n, options = task.equations.n_states, task.n, task.options
-        weights = np.abs(self.gradient.lam[states:])
-        loss = float(self.gradient.scalars[kt.SIZE])
-        loss += float(weights @ forward.scratch.peak[states:n])
-        floor = max(LOSS_FLOOR, ROUNDING_FLOOR / options.rtol) * loss
-        size = forward.scratch.peak[:states] + options.atol / options.rtol
-        size[size == 0.0] = 1.0
-        apart = y0[:states] == 0.0
-        control.weight[:states] = size
-        control.atol[:states] = np.where(apart, options.rtol * floor / size, np.inf)
-        scratch.clock[kt.GROUP] = scratch.clock[kt.GROUP_FLOOR] = floor
-        return floor
-
     def _cross(
-        self, segment: Segment, along: _Along, theta: Floats, floor: float, driver: native.Driver
+        self, segment: Segment, weight: Floats, peak: Floats, ends: tuple[Floats, bool, bool]
     ) -> None:
-        """Integrate lam over one segment of the forward pass, in chunks; add their integrals."""
-        from symode.kernels.gradient import continuous_backward
+        """Integrate lam, and a§3 along it, over one segment of the forward pass."""
+        from symode.kernels.gauss import gauss_backward
 
-        task, scratch = self.task, along.scratch
-        past = adjoint_system(along.adjoint, segment.method, segment.store, segment.steps)
-        quadrature = self._quadrature(segment, along, past, theta, floor)
-        count, z0, ones, steps = scratch.count, segment.start[: task.n], np.ones(task.n), 0
-        while True:
-            status = driver.run(
-                lambda budget: continuous_backward(
-                    segment.method, past, self.control, self.forward.observations, self.table,
-                    scratch, along.chunk, 0, segment.t0, z0, ones, self.gradient, budget,
-                )
-            )  # fmt: skip
-            if status not in (SUCCESS, FULL):
-                t = float(scratch.clock[kt.T])
-                raise failed_backward(task, t, status, "Tighten the tolerances.")
-            taken = int(count[kt.STEPS])
-            steps += taken
-            quadrature(taken)
-            if status == SUCCESS:
-                break
-            if steps >= task.options.max_steps:
-                t = float(scratch.clock[kt.T])
-                raise failed_backward(task, t, MAX_STEPS, "Raise max_steps=.")
-            count[kt.STEPS], count[kt.OPENING] = 0, -1
-        count[kt.STEPS] = steps
-
-    def _quadrature(
-        self, segment: Segment, along: _Along, past: kt.Adjoint, theta: Floats, floor: float
-    ) -> Callable[[int], None]:
-        """Return what adds the integral over the steps in the chunk to dJ/dtheta."""
-        from symode.kernels.quadrature import N_PLACE, ROOM, integrate_products
-
-        task, before = self.task, (self.panels, self.halved)
-        size = np.abs(task.chosen(theta))
-        weight = np.where(size == 0.0, 1.0, size)
-        memory = self._panel_memory
-        stack, place = np.zeros((ROOM, 2)), np.zeros(N_PLACE, dtype=np.int64)
-        span = abs(task.t1 - task.t0)
-        driver = self._drivers[1]
-        # One panel a step at least, and the first of each long step.
-        most = 4 * task.options.max_steps
-
-        def add(steps: int) -> None:
-            if not task.m:
-                return
-            place[:2] = 0
-            status = driver.run(
-                lambda budget: integrate_products(
-                    segment.method, past, along.whole, along.chunk, steps, along.rule,
-                    along.scratch, memory, stack, place, weight, task.options.rtol, floor, span,
-                    most, budget,
-                    self.gradient.theta,
-                )
-            )  # fmt: skip
-            self.panels, self.halved = before[0] + int(place[2]), before[1] + int(place[3])
-            if status != SUCCESS:
-                i = int(place[0])
-                raise failed_backward(
-                    task, float(along.scratch.clock[kt.T]), status,
-                    f"The integral of lam times df/dtheta near t = {along.chunk.t[i]:.6g} does not "
-                    f"settle to rtol={task.options.rtol:g} ({self.halved} panels halved): it jumps "
-                    "or oscillates there. Use DiscreteAdjoint, loosen rtol=, or raise max_steps=.",
-                )  # fmt: skip
-
-        return add
+        task, place, progress = self.task, self._place, self._progress
+        along, scratch = self._along(segment.stepper), self._along(segment.stepper).scratch
+        place[[kt.STRETCH, kt.AT, kt.BEGUN, kt.FORMED]] = 0
+        progress[kt.REACHED] = segment.t1
+        past = kt.ADJOINT_OF[type(segment.method)](
+            *along.adjoint, segment.method, segment.store, segment.steps
+        )
+        span, most, (y0, last, from_initial) = (
+            abs(task.t1 - task.t0),
+            4 * task.options.max_steps,
+            ends,
+        )
+        status = self._driver.run(
+            lambda budget: gauss_backward(
+                segment.method, past, along.whole, self.control, self.forward.observations,
+                self.table, scratch, along.chunk, along.rule, self._panel_memory, along.rows,
+                progress, place, peak, y0, task.options.atol, weight, task.options.rtol, span, most,
+                segment.t0, last, from_initial, self.gradient, budget,
+            )
+        )  # fmt: skip
+        if status == SUCCESS:
+            return
+        t = float(scratch.clock[kt.T])
+        if place[kt.STRETCH] == -1:
+            check_loss(task, self.gradient, self.table)
+        if place[kt.STRETCH] <= 0:
+            advice = "Raise max_steps=." if status == MAX_STEPS else "Tighten the tolerances."
+            raise failed_backward(task, t, status, advice)
+        raise failed_backward(
+            task, t, status,
+            f"The integral of lam times df/dtheta near t = {progress[kt.REACHED]:.6g} does not "
+            f"settle to rtol={task.options.rtol:g} ({place[kt.HALVED]} panels halved): it jumps "
+            "or oscillates there. Use DiscreteAdjoint, loosen rtol=, or raise max_steps=.",
+        )  # fmt: skip
 
     def stats(self) -> dict[str, object]:
         """Return what the last call cost."""
@@ -298,6 +259,6 @@ class GaussRunner(ContinuousRunner):
             "method": "gauss",
             "forward": self.forward.stats,
             "backward": self.backward,
-            "panels": self.panels,
-            "halved": self.halved,
+            "panels": int(self._place[kt.PANELS]),
+            "halved": int(self._place[kt.HALVED]),
         }

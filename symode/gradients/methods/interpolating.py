@@ -114,7 +114,14 @@ class InterpolatingRunner(ContinuousRunner):
 
 
 def adjoint_system(system: kt.System, method: kt.Method, store: kt.Store, steps: int) -> kt.Adjoint:
-    """Return the adjoint equation along the stored trajectory of a method."""
+    """Return the adjoint equation along the stored trajectory of a method.
+
+    The steps become polynomials, in place.
+    """
+    from symode.kernels.dense import as_polynomials
+
+    rows = np.empty((method.dense.shape[1], store.z.shape[1]))
+    as_polynomials(method, store, steps, np.empty(method.n_dense), rows)
     adjoint: kt.Adjoint = kt.ADJOINT_OF[type(method)](
         *native.field_of(system), method, store, steps
     )
