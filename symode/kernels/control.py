@@ -193,7 +193,7 @@ def _group_error(method: Method, control: Control, scratch: Scratch, made: bool)
     if not made:
         local_errors(method, scratch.k, size, scratch.out)
     # Not the square of scale, which may underflow: losses come in all units.
-    relative = math.sqrt(weighted_square(control.weight, scratch.out, size)) / scale
+    relative: float = math.sqrt(weighted_square(control.weight, scratch.out, size)) / scale
     return relative * relative
 
 
