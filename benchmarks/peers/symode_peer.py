@@ -23,6 +23,7 @@ CONFIGURATIONS = (
     "rodas5p-auto",
     "rodas5p-DiscreteAdjoint",
     "rodas5p-ForwardSensitivity",
+    "rock4-DiscreteAdjoint",
     "esdirk54-DiscreteAdjoint",
     "radau9-DiscreteAdjoint",
 )
@@ -32,8 +33,8 @@ BEST = {
     "network_20": ("auto-auto", "tsit5-DiscreteAdjoint"),
     "robertson": ("rodas5p-auto",),
     "hires": ("rodas5p-auto", "esdirk54-DiscreteAdjoint"),
-    "brusselator_40": ("auto-auto", "esdirk54-DiscreteAdjoint"),
-    "brusselator_200": ("rodas5p-auto", "esdirk54-DiscreteAdjoint"),
+    "brusselator_40": ("auto-auto", "rock4-DiscreteAdjoint", "esdirk54-DiscreteAdjoint"),
+    "brusselator_200": ("rodas5p-auto", "rock4-DiscreteAdjoint", "esdirk54-DiscreteAdjoint"),
 }
 
 
