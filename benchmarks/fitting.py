@@ -3,7 +3,13 @@
 The problems are those of the COPS collection (Dolan, Moré & Munson, 2004); optima from there.
 Starts are log-uniform between a hundredth and a hundred times the optimum of each parameter.
 
-    python benchmarks/fitting.py [--data FOLDER] [--starts 100] [--seed 0] [--peers]
+    python benchmarks/fitting.py [--data FOLDER] [--starts 100] [--seed 0] [--workers 1]
+        [--peers 40] [--pairs 0] [--petab FOLDER]
+
+``--peers N`` times N of the starts against SciPy's trust-region least squares with finite
+differences over other solvers, all on one core, in CPU time; run it where numbalsoda is installed.
+``--pairs N`` runs all starts N times on one thread and on two, in turn, and compares wall times.
+``--petab`` fits the PEtab problem in a folder, such as Boehm's.
 """
 
 from __future__ import annotations
@@ -104,6 +110,18 @@ def points(case: Case, count: int, seed: int) -> np.ndarray:
     return center * 10.0 ** rng.uniform(-2, 2, (count, center.size))
 
 
+def squares_of(problem: symode.Problem, fit: symode.Fit) -> np.ndarray:
+    """Return the sum of squares where each search ended."""
+    return np.array(
+        [
+            2 * problem.scores(problem.space.point(s.theta)).misfit
+            if s.status != "failed"
+            else np.inf
+            for s in fit.starts
+        ]
+    )
+
+
 def run(case: Case, folder: Path, count: int, seed: int, workers: int | None) -> None:
     problem = make_problem(case, folder)
     begin = points(case, count, seed)
@@ -114,14 +132,7 @@ def run(case: Case, folder: Path, count: int, seed: int, workers: int | None) ->
     begun = time.process_time()
     fit = symode.fit(problem, begin, seed=seed, workers=workers)
     elapsed = time.process_time() - begun
-    squares = np.array(
-        [
-            2 * problem.scores(problem.space.point(s.theta)).misfit
-            if s.status != "failed"
-            else np.inf
-            for s in fit.starts
-        ]
-    )
+    squares = squares_of(problem, fit)
     reached = squares <= case.optimum * 1.001
     print(
         f"{case.name}: sum of squares {squares.min():.6g} (published {case.optimum:g}); "
@@ -190,10 +201,15 @@ def peers(case: Case, folder: Path, count: int, seed: int, rtol: float = 1e-8) -
         return float(2 * found.cost)
 
     def ours() -> list[float]:
-        fit = symode.fit(problem, begin, seed=seed, workers=1)
-        return [2 * problem.scores(problem.space.point(s.theta)).misfit for s in fit.starts]
+        return squares_of(problem, symode.fit(problem, begin, seed=seed, workers=1))
 
-    symode.fit(problem, begin[:1], seed=seed, workers=1)
+    print(
+        f"  symode: damped Gauss-Newton with exact Jacobians, solver auto, rtol {rtol:g}, atol 1e-10;\n"
+        f"  peers: scipy least_squares (trf, x_scale jac, tolerances 1e-10, at most 200 steps), forward"
+        f"\n  differences of 1e-5 on the scale, rtol {rtol:g}, atol 1e-10; one core, CPU time"
+    )
+    # All of them once: stiff points compile the second method of auto.
+    ours()
     begun = time.process_time()
     reached = np.sum(np.array(ours()) <= case.optimum * 1.001)
     own = time.process_time() - begun
@@ -205,8 +221,52 @@ def peers(case: Case, folder: Path, count: int, seed: int, rtol: float = 1e-8) -
         elapsed = time.process_time() - begun
         print(
             f"  {name}, finite differences: {elapsed:.3f} s, {elapsed / own:.1f} times as long "
-            f"({np.sum(found <= case.optimum * 1.001)} reach it)"
+            f"({np.sum(found <= case.optimum * 1.001)} reach it, lowest {found.min():.6g})"
         )
+
+
+def compare_threads(case: Case, folder: Path, count: int, seed: int, pairs: int) -> None:
+    """Run all starts on one thread and on two, in turn: other work then slows both alike."""
+    problem, begin = make_problem(case, folder), points(case, count, seed)
+    tables, ratios, cpu = set(), [], []
+    for turn in range(pairs + 1):
+        wall, used = {}, {}
+        for workers in (1, 2):
+            begun, spent = time.perf_counter(), time.process_time()
+            fit = symode.fit(problem, begin, seed=seed, workers=workers)
+            wall[workers] = time.perf_counter() - begun
+            used[workers] = time.process_time() - spent
+            starts = sorted(fit.starts, key=lambda s: s.index)
+            tables.add(str([(s.value, s.theta.tolist(), s.evaluations) for s in starts]))
+        if turn:
+            ratios.append(wall[1] / wall[2])
+            cpu.append(used[2] / used[1])
+    print(
+        f"  two threads: {np.median(ratios):.2f} times as fast by the wall clock, median of {pairs} "
+        f"pairs ({min(ratios):.2f} to {max(ratios):.2f}; load {os.getloadavg()[0]:.1f} on "
+        f"{os.cpu_count()} cores); CPU time {np.median(cpu):.2f} of one thread's; results "
+        f"{'the same, digit by digit' if len(tables) == 1 else 'DIFFER'}"
+    )
+
+
+def fit_petab(folder: Path, count: int, seed: int, workers: int | None) -> None:
+    """Fit a PEtab problem; tell how often the best value is found."""
+    (path,) = sorted(folder.glob("*.yaml"))
+    problem = symode.read_petab(path)
+    for optimizer in ("scoring", "l-bfgs-b"):
+        symode.fit(problem, 1, seed=seed, optimizer=optimizer, workers=1)
+        begun, spent = time.perf_counter(), time.process_time()
+        fit = symode.fit(problem, count, seed=seed, optimizer=optimizer, workers=workers)
+        wall, used = time.perf_counter() - begun, time.process_time() - spent
+        values = np.array([start.value for start in fit.starts])
+        print(
+            f"{folder.name}, {optimizer}: best {values.min():.5f}, within 0.1 of it "
+            f"{np.sum(values < values.min() + 0.1)} of {count} starts (seed {seed}); "
+            f"{wall:.1f} s, CPU of this process {used:.1f} s, workers {workers}"
+        )
+        levels, times = np.unique(np.round(values[np.isfinite(values)], 2), return_counts=True)
+        often = np.argsort(-times)[:6]
+        print("  most often: " + ", ".join(f"{levels[i]:g} ({times[i]} times)" for i in often))
 
 
 def numbalsoda_solver(case: Case, times: np.ndarray, start: np.ndarray, rtol: float):
@@ -251,14 +311,21 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--peers", type=int, default=0, help="starts to time against peers")
+    parser.add_argument("--pairs", type=int, default=0, help="runs on one thread and on two")
+    parser.add_argument("--petab", type=Path, default=None)
     arguments = parser.parse_args()
     if not arguments.data.is_dir():
         raise SystemExit(f"{arguments.data} is missing: pass --data FOLDER with the CSV files.")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if arguments.petab is not None:
+        fit_petab(arguments.petab, arguments.starts, arguments.seed, arguments.workers)
+        return
     for case in cases():
         run(case, arguments.data, arguments.starts, arguments.seed, arguments.workers)
         if arguments.peers:
             peers(case, arguments.data, arguments.peers, arguments.seed)
+        if arguments.pairs:
+            compare_threads(case, arguments.data, arguments.starts, arguments.seed, arguments.pairs)
 
 
 if __name__ == "__main__":
