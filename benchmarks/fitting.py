@@ -204,9 +204,9 @@ def peers(case: Case, folder: Path, count: int, seed: int, rtol: float = 1e-8) -
         return squares_of(problem, symode.fit(problem, begin, seed=seed, workers=1))
 
     print(
-        f"  symode: damped Gauss-Newton with exact Jacobians, solver auto, rtol {rtol:g}, atol 1e-10;\n"
-        f"  peers: scipy least_squares (trf, x_scale jac, tolerances 1e-10, at most 200 steps), forward"
-        f"\n  differences of 1e-5 on the scale, rtol {rtol:g}, atol 1e-10; one core, CPU time"
+        f"  symode: damped Gauss-Newton, exact Jacobians, solver auto, rtol {rtol:g}, atol 1e-10;\n"
+        "  peers: scipy least_squares (trf, x_scale jac, tolerances 1e-10, at most 200 steps),\n"
+        f"  differences of 1e-5 on the scale, rtol {rtol:g}, atol 1e-10; all on one core, CPU time"
     )
     # All of them once: stiff points compile the second method of auto.
     ours()
@@ -242,7 +242,7 @@ def compare_threads(case: Case, folder: Path, count: int, seed: int, pairs: int)
             ratios.append(wall[1] / wall[2])
             cpu.append(used[2] / used[1])
     print(
-        f"  two threads: {np.median(ratios):.2f} times as fast by the wall clock, median of {pairs} "
+        f"  two threads: {np.median(ratios):.2f} times as fast by wall clock, median of {pairs} "
         f"pairs ({min(ratios):.2f} to {max(ratios):.2f}; load {os.getloadavg()[0]:.1f} on "
         f"{os.cpu_count()} cores); CPU time {np.median(cpu):.2f} of one thread's; results "
         f"{'the same, digit by digit' if len(tables) == 1 else 'DIFFER'}"

@@ -6,6 +6,10 @@ last the table of all searches is compared, digit by digit, with that of one run
 disturbed.
 
     python benchmarks/kill_resume.py [--kills 10] [--starts 400] [--seed 0] [--workers 2]
+        [--optimizer auto] [--longest 1.0]
+
+With ``--optimizer scoring`` the workers are threads, and searches take a millisecond: then wait at
+most ``--longest 0.02`` seconds before a kill.
 """
 
 from __future__ import annotations
@@ -50,25 +54,28 @@ def table(fit: symode.Fit) -> list[tuple]:
     ]
 
 
-def begin(path: str, starts: int, seed: int, workers: int) -> symode.Fit:
-    return symode.fit(problem(), starts, seed=seed, workers=workers, store=path)
+def begin(path: str, starts: int, seed: int, workers: int, optimizer: str) -> symode.Fit:
+    return symode.fit(
+        problem(), starts, seed=seed, workers=workers, optimizer=optimizer, store=path
+    )
 
 
-def stored(path: str) -> int:
+def stored(path: str, alone: bool = False) -> int:
+    """Return how many searches are kept; ``alone`` rolls back what a killed writer has begun."""
     if not os.path.exists(path):
         return 0
     try:
-        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
+        with sqlite3.connect(f"file:{path}?mode={'rw' if alone else 'ro'}", uri=True) as database:
             return int(database.execute("SELECT count(*) FROM starts").fetchone()[0])
     except sqlite3.OperationalError:
         return 0
 
 
-def kill_one(path: str, starts: int, seed: int, workers: int, wait: float, first: int) -> int:
+def kill_one(path: str, rest: tuple[int, int, int, str], wait: float, first: int) -> int:
     """Start the run, wait for one more search to be kept and a while longer, and kill it all."""
     code = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        f"from kill_resume import begin\nbegin({path!r}, {starts}, {seed}, {workers})"
+        f"from kill_resume import begin\nbegin({path!r}, *{rest!r})"
     )
     # Its own session: the workers, too, are killed.
     run = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
@@ -80,8 +87,8 @@ def kill_one(path: str, starts: int, seed: int, workers: int, wait: float, first
         os.killpg(run.pid, signal.SIGKILL)
     run.wait()
     if over:
-        raise SystemExit(f"The run was over before it could be killed: raise --starts ({starts}).")
-    return stored(path)
+        raise SystemExit(f"The run was over before it could be killed: raise --starts ({rest[0]}).")
+    return stored(path, alone=True)
 
 
 def main() -> None:
@@ -90,15 +97,17 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--optimizer", default="auto")
+    parser.add_argument("--longest", type=float, default=1.0, help="seconds before a kill")
     arguments = parser.parse_args()
-    rest = arguments.starts, arguments.seed, arguments.workers
+    rest = arguments.starts, arguments.seed, arguments.workers, arguments.optimizer
     rng = np.random.default_rng(arguments.seed)
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "fit.db")
         kept = 0
         for k in range(arguments.kills):
-            wait = float(rng.uniform(0.0, 1.0))
-            kept = kill_one(path, *rest, wait, kept)
+            wait = float(rng.uniform(0.0, arguments.longest))
+            kept = kill_one(path, rest, wait, kept)
             print(f"kill {k + 1} after {1000 * wait:.0f} ms more: {kept} searches kept", flush=True)
         resumed = begin(path, *rest)
         alone = begin(str(Path(folder) / "alone.db"), *rest)

@@ -97,11 +97,12 @@ class Campaign:
         }
         update, close = _bar(len(begin), len(done), stage, self.progress)
         try:
-            for _, start in self._run(function, arguments):
+            for ended in self._run(function, arguments, store is not None):
                 if store is not None:
-                    store.add(start, stage)
-                done.append(start)
-                update()
+                    store.add(ended, stage)
+                done.extend(ended)
+                for _ in ended:
+                    update()
         except KeyboardInterrupt:
             raise _Interrupted(done) from None
         finally:
@@ -109,16 +110,15 @@ class Campaign:
         return sorted(done, key=lambda start: start.index)
 
     def _run(
-        self, function: Callable[..., Start], arguments: dict[int, tuple[Any, ...]]
-    ) -> Iterator[tuple[Any, Start]]:
+        self, function: Callable[..., Start], arguments: dict[int, tuple[Any, ...]], stored: bool
+    ) -> Iterator[list[Start]]:
         """Run the searches: compiled ones on threads of this process, else as jobs."""
         if self.executor is not None or not is_native(self.problem, self.optimizer):
-            return run_all(
-                make_jobs(self.problem, function, arguments), self.workers, self.executor
-            )
+            jobs = make_jobs(self.problem, function, arguments)
+            return ([start] for _, start in run_all(jobs, self.workers, self.executor))
         workers = min(self.workers or os.cpu_count() or 1, len(arguments))
-        if workers <= 1:
-            return ((i, function(self.problem, *given)) for i, given in arguments.items())
+        if workers <= 1 and not stored:
+            return ([function(self.problem, *given)] for given in arguments.values())
         return run_threads(
             lambda i, stop: function(self.problem, *arguments[i], stop), list(arguments), workers
         )

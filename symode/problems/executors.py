@@ -96,17 +96,18 @@ def run_all(
 
 def run_threads(
     work: Callable[[Any, threading.Event], Any], keys: Sequence[Any], workers: int
-) -> Iterator[tuple[Any, Any]]:
-    """Run ``work(key, stop)`` on threads of this process; yield (key, result) as they end.
+) -> Iterator[list[Any]]:
+    """Run ``work(key, stop)`` on threads of this process; yield the results that have ended.
 
-    For work that runs without the GIL; it breaks off when ``stop`` is set.
+    For work that runs without the GIL; it breaks off when ``stop`` is set. What ends while the
+    caller is busy with results (a disk takes longer than a short search) comes together.
 
     Raises
     ------
     Exception
         What the work raised; the rest is then given up.
     """
-    waiting, ended = deque(keys), SimpleQueue[tuple[Any, Any, BaseException | None]]()
+    waiting, ended = deque(keys), SimpleQueue[tuple[Any, BaseException | None]]()
     stop = threading.Event()
 
     def take() -> None:
@@ -116,20 +117,27 @@ def run_threads(
             except IndexError:
                 return
             try:
-                ended.put((key, work(key, stop), None))
+                ended.put((work(key, stop), None))
             except BaseException as error:
-                ended.put((key, None, error))
+                ended.put((None, error))
                 return
 
     threads = [threading.Thread(target=take, daemon=True) for _ in range(min(workers, len(keys)))]
     for thread in threads:
         thread.start()
     try:
-        for _ in range(len(keys)):
-            key, result, error = _next(ended)
-            if error is not None:
-                raise error
-            yield key, result
+        left = len(keys)
+        while left:
+            found = [_next(ended)]
+            while not ended.empty():
+                found.append(ended.get())
+            results = [result for result, error in found if error is None]
+            if results:
+                yield results
+            left -= len(results)
+            for _, error in found:
+                if error is not None:
+                    raise error
     finally:
         stop.set()
         for thread in threads:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -105,14 +105,13 @@ class FitStore:
             ).fetchall()
         return {number: start_from(json.loads(record), self.problem) for number, record in rows}
 
-    def add(self, start: Start, stage: str = FINAL) -> None:
-        """Write a search that has ended; when this returns, it is on the disk."""
-        record = json.dumps(record_of(start))
+    def add(self, starts: Sequence[Start], stage: str = FINAL) -> None:
+        """Write searches that have ended; when this returns, they are on the disk."""
+        rows = [
+            (stage, s.index, s.status, _number(s.value), json.dumps(record_of(s))) for s in starts
+        ]
         with self._open() as database:
-            database.execute(
-                "INSERT OR REPLACE INTO starts VALUES (?, ?, ?, ?, ?)",
-                (stage, start.index, start.status, _number(start.value), record),
-            )
+            database.executemany("INSERT OR REPLACE INTO starts VALUES (?, ?, ?, ?, ?)", rows)
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:

@@ -105,8 +105,8 @@ def test_a_dask_cluster_that_loses_a_worker_halfway_finishes_the_fit(
         victims = list(client.run(os.getpid).values())[:1]
         original = FitStore.add
 
-        def add(store: FitStore, start: symode.problems.starts.Start, stage: str) -> None:
-            original(store, start, stage)
+        def add(store: FitStore, starts: list[symode.problems.starts.Start], stage: str) -> None:
+            original(store, starts, stage)
             while victims:
                 os.kill(victims.pop(), signal.SIGKILL)
 
@@ -147,9 +147,9 @@ def test_a_store_spares_what_is_done(tmp_path: Path, here, monkeypatch) -> None:
     done: list[int] = []
     original = FitStore.add
 
-    def add(store: FitStore, start: symode.problems.starts.Start, stage: str) -> None:
-        done.append(start.index)
-        original(store, start, stage)
+    def add(store: FitStore, starts: list[symode.problems.starts.Start], stage: str) -> None:
+        done.extend(start.index for start in starts)
+        original(store, starts, stage)
 
     monkeypatch.setattr(FitStore, "add", add)
     # The seed is in the file.
@@ -214,11 +214,12 @@ sys.path.insert(0, {tests!r})
 from problems.test_campaign import problem
 import symode, symode.problems.store as store
 original = store.FitStore.add
-def slow(self, start, stage):
+def slow(self, starts, stage):
     import time
     time.sleep(0.05)
-    original(self, start, stage)
-    print(start.index, flush=True)
+    original(self, starts, stage)
+    for start in starts:
+        print(start.index, flush=True)
 store.FitStore.add = slow
 symode.fit(problem(), starts=12, seed=3, store={path!r}, workers=1)
 """
