@@ -16,6 +16,7 @@ _HOME = {
     "reactions": "symode.interface.reactions",
     "Equations": "symode.equations.equations",
     "Event": "symode.equations.event",
+    "Table": "symode.equations.table",
     "Loss": "symode.equations.loss",
     "LeastSquares": "symode.equations.loss",
     "Composite": "symode.equations.composite",
@@ -149,6 +150,7 @@ __all__ = [
     "StoreError",
     "StudentT",
     "SymodeError",
+    "Table",
     "TruncatedPrior",
     "UniformPrior",
     "ValueAndGrad",
@@ -176,6 +178,7 @@ if TYPE_CHECKING:
     from symode.equations.equations import Equations
     from symode.equations.event import Event
     from symode.equations.loss import LeastSquares, Loss, ObservationGroup
+    from symode.equations.table import Table
     from symode.equations.vector_loss import VectorLoss
     from symode.errors import (
         DataError,

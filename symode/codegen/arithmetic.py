@@ -33,8 +33,8 @@ class Arithmetic:
     nan
         The value of an undefined result.
     operations
-        One function per operation of a graph; ``powi`` and ``polygamma`` take their integer
-        payload first. Without ``polygamma`` its graph is evaluated.
+        One function per operation of a graph; ``powi``, ``polygamma`` and ``table`` take
+        their payload first. Without ``polygamma`` its graph is evaluated.
     collect
         Turns the list of outputs into the result.
 
@@ -102,6 +102,7 @@ _FLOAT_OPERATIONS: Final[dict[str, Operation]] = {
     "gamma": _gamma,
     # As in C, whose limit at minus infinity differs from SciPy's.
     "loggamma": lambda x: np.where(np.isinf(x), np.inf, special.gammaln(x)),
+    "table": lambda family, x, k: family(x, k),
     "abs": np.abs,
     "floor": np.floor,
     "max": np.maximum,
@@ -206,6 +207,7 @@ _COMPLEX_OPERATIONS: Final[dict[str, Operation]] = {
     "loggamma": _first_order(special.gammaln, lambda x: special.digamma(x)),
     "abs": lambda x: np.where(x.real < 0, -x, x),
     "floor": lambda x: np.floor(x.real) + 0j,
+    "table": lambda family, x, k: family(x, np.real(k)),
     "max": _complex_max,
     "min": _complex_min,
     "lt": _on_real(operator.lt),
@@ -322,6 +324,7 @@ def mpmath_arithmetic(mp: Any) -> Arithmetic:
         "gamma": real(mp.gamma, lambda x: not is_pole(x)),
         "loggamma": real(lambda x: mp.re(mp.loggamma(x)), lambda x: not is_pole(x)),
         "polygamma": lambda n, x: nan if mp.isnan(x) or is_pole(x) else mp.polygamma(n, x),
+        "table": lambda family, x, k: family(x, k, mp.mpf) if mp.isfinite(x) else nan,
         "abs": abs,
         "floor": real(mp.floor, mp.isfinite),
         "max": lambda a, b: pick(a, b, operator.gt),

@@ -7,11 +7,11 @@ than one large function, whose inputs all start in registers it does not have.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
+from symode.codegen.llvm_table import hexadecimal, table_function, table_name
 from symode.codegen.program import FIELD, PRODUCT, Program, make_program, to_float
 from symode.codegen.special import polygamma_graph
 from symode.symbolic.graph import BOOLEAN, LEAVES, Payload
@@ -80,6 +80,8 @@ def emit_module(programs: Iterable[Program]) -> tuple[str, int, tuple[str, ...]]
         writer.program(program)
     for n in sorted(writer.polygammas):
         writer.polygamma(n)
+    for family in writer.tables.values():
+        writer.lines += table_function(family)
     names = sorted(writer.externals)
     declares = [f"declare double @{f}({writer.externals[f]}) #1" for f in names]
     intrinsics = [f"declare double @llvm.{f}.f64(double)" for f in sorted(writer.intrinsics)]
@@ -97,6 +99,7 @@ class _Writer:
         self.externals: dict[str, str] = {}
         self.intrinsics: set[str] = set()
         self.polygammas: set[int] = set()
+        self.tables: dict[str, Any] = {}
         self.work_size = 0
         self.flags = ""
 
@@ -235,22 +238,15 @@ class _Writer:
         elif op == "polygamma":
             self.polygammas.add(payload)
             emit(f"  {x} = call double @{symbol(f'polygamma_{payload}')}(double {args[0]}) #1")
+        elif op == "table":
+            self.tables.setdefault(payload.digest, payload)
+            actual = f"double {args[0]}, double {args[1]}"
+            emit(f"  {x} = call double @{table_name(payload)}({actual}) #1")
         else:
             name = LIBM[op]
             self.externals[name] = ", ".join(["double"] * len(args))
             actual = ", ".join(f"double {a}" for a in args)
             emit(f"  {x} = call double @{name}({actual}) #1")
-
-
-def hexadecimal(value: float) -> str:
-    """Return a double as LLVM writes it exactly.
-
-    Examples
-    --------
-    >>> hexadecimal(1.0)
-    '0x3FF0000000000000'
-    """
-    return f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"
 
 
 def _chunks(program: Program) -> list[range]:

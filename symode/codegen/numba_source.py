@@ -139,6 +139,8 @@ def _text(op: str, args: list[tuple[str, int]], payload: Any) -> tuple[str, int]
         condition, then, other = (_enclosed(a, SELECT + 1) for a in args)
         return f"{then} if {condition} else {other}", SELECT
     name = f"polygamma_{payload}" if op == "polygamma" else CALLS.get(op, op)
+    if op == "table":
+        name = f"table_{payload.digest[:16]}"
     return f"{name}({', '.join(text for text, _ in args)})", ATOM
 
 
@@ -239,6 +241,26 @@ def _jitted_polygamma(n: int) -> Any:
     return _compiled("\n".join(lines), name, _namespace())
 
 
+@cache
+def _jitted_table(family: Any) -> Any:
+    from numba import njit
+
+    starts, breaks, rows = family.arrays
+    origins = np.concatenate([pieces.origins for pieces in family.members])
+    last, width = len(family.members) - 1, family.degree + 1
+
+    def table(x: float, k: float) -> float:
+        m = int(min(k, last)) if k > 0.0 else 0
+        at = starts[m] + np.searchsorted(breaks[starts[m] : starts[m + 1]], x)
+        piece = at + m
+        s, total = x - origins[piece], rows[piece, width - 1]
+        for d in range(width - 2, -1, -1):
+            total = total * s + rows[piece, d]
+        return total  # type: ignore[no-any-return]
+
+    return njit(error_model="numpy")(table)
+
+
 class NumbaModel(NativeModel):
     """Kernels of one model compiled by Numba from their readable source.
 
@@ -287,6 +309,8 @@ def _entry(program: Program) -> Any:
     for op, payload in zip(program.ops, program.payloads, strict=True):
         if op == "polygamma":
             scope[f"polygamma_{payload}"] = _jitted_polygamma(payload)
+        elif op == "table":
+            scope[f"table_{payload.digest[:16]}"] = _jitted_table(payload)
     function = _compiled(source(program), _identifier(program.name), scope)
     array = types.CPointer(types.float64)
     if program.signature == PRODUCT:

@@ -81,6 +81,8 @@ def evaluate(
                 (value,) = evaluate(
                     polygamma_graph(payload), values[args[0]], (), (), (), arithmetic
                 )
+            elif op == "table":
+                value = operations[op](payload, *(values[a] for a in args))
             elif op in ("powi", "polygamma"):
                 value = operations[op](payload, values[args[0]])
             else:

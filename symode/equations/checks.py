@@ -19,6 +19,7 @@ from sympy.logic.boolalg import Boolean, BooleanAtom, BooleanFunction
 
 from symode.equations.describe import brief, describe_symbol, listed, name_of
 from symode.equations.event import faults_of_events
+from symode.equations.table import Tabulated
 from symode.equations.walk import distinct_nodes
 from symode.errors import ModelError
 
@@ -369,6 +370,8 @@ def _judge_number(
         return (f"The condition {brief(node)}", advice), nothing
     if isinstance(node, _COMPLEX):
         return (f"The complex construct {brief(node)}", "models are real"), nothing
+    if isinstance(node, Tabulated):
+        return None, [(arg, False) for arg in node.args[:2]]
     is_expression = isinstance(node, sp.Expr) and not isinstance(node, _UNSUPPORTED)
     if not is_expression or not node.args:
         advice = "it is not a real-valued expression of symbols, numbers and functions"

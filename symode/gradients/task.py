@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from symode.codegen.backends import compile_kernels
 from symode.codegen.compiled import NativeModel
 from symode.equations.equations import Equations
+from symode.equations.forcing import Forcing, forcing_of
 from symode.equations.loss import Loss, ObservationGroup
 from symode.errors import LossError, UnsupportedCombinationError
 from symode.kernels import types as kt
@@ -189,6 +190,11 @@ class Task:
         return EventFunctions(
             self.equations, self.asked.theta, self.switches if self.located else None
         )
+
+    @cached_property
+    def forcing(self) -> Forcing | None:
+        """The tables of time in what is integrated; None where there are none."""
+        return forcing_of(self.equations, [c for _, c in self.loss.runnings])
 
     @property
     def n(self) -> int:

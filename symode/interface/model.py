@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from symode.equations.checks import non_smooth_constructs
 from symode.equations.equations import Equations
 from symode.equations.event import resolve_events
+from symode.equations.forcing import declared_inputs, model_inputs
 from symode.equations.inputs import SymbolLike, SymbolsLike, from_function, from_mapping
 from symode.equations.loss import LossLike
 from symode.equations.text import parse_model
@@ -62,6 +63,9 @@ class Model(Derivatives):
         ``mass``; their states come after those of ``equations``.
     events
         A list of `symode.Event`: what the states become when a trigger turns true.
+    inputs
+        {symbol in the equations: `symode.Table`}: inputs given as values at times; or a DataFrame
+        with a column for each. What differs between experiments belongs into their `Condition`.
 
     Raises
     ------
@@ -90,13 +94,18 @@ class Model(Derivatives):
         mass: object = None,
         algebraic: object = None,
         events: object = (),
+        inputs: object = None,
     ) -> None:
         if not isinstance(equations, Equations):
+            if inputs is not None:
+                parameters = declared_inputs(parameters, inputs)
             equations = from_mapping(
                 equations, parameters, time, initial, observables, states, mass, algebraic
             )
         if events:
             equations = replace(equations, events=resolve_events(events, equations))
+        if inputs is not None:
+            equations = model_inputs(equations, inputs)
         self._equations: Equations = equations
 
     @classmethod

@@ -12,6 +12,7 @@ from symode.codegen.backends import compile_kernels
 from symode.codegen.compiled import NativeModel
 from symode.codegen.program import make_bundle
 from symode.equations.equations import Equations
+from symode.equations.forcing import forcing_of
 from symode.equations.loss import LossLike, resolve_loss
 from symode.equations.values import named, vector
 from symode.errors import (
@@ -128,6 +129,12 @@ def solve(
         if (frozen is None) not in kept:
             kept[frozen is None] = EventFunctions(equations, frozen=frozen)
         forward.events = EventRun(kept[frozen is None])
+    if "_forcing" not in model.__dict__:
+        model.__dict__["_forcing"] = forcing_of(equations)
+    forcing = model.__dict__["_forcing"]
+    if forcing is not None:
+        forcing.check(t0, t1)
+        forward.stops = forcing.stops
     solution = integrate(
         forward,
         y0,

@@ -22,10 +22,12 @@ from numpy.typing import NDArray
 from symode.codegen.reference import evaluate
 from symode.equations.describe import brief
 from symode.equations.equations import Equations
+from symode.equations.forcing import check_tables
 from symode.equations.inputs import as_expression
 from symode.equations.values import is_finite_number
 from symode.equations.walk import symbols_in
 from symode.errors import ModelError, OptionError
+from symode.problems.inputs import with_condition_tables
 from symode.solvers.methods import did_you_mean
 from symode.symbolic.build import build
 from symode.symbolic.derive import derive_dense
@@ -54,6 +56,10 @@ class Condition:
     rest
         Another condition, of pre-equilibration: the experiment starts at the steady state under it,
         but for the states in ``initial``. It may itself start at the rest of a third one.
+    inputs
+        {parameter of the model: `symode.Table`}: inputs over time in its place; or a DataFrame with
+        a column for each. Where one condition has a table, others have one too, or a number in
+        ``values``.
 
     Examples
     --------
@@ -65,8 +71,15 @@ class Condition:
     initial: Mapping[Any, Any] = field(default_factory=dict)
     t0: float | None = None
     rest: Condition | None = None
+    inputs: Any = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "inputs", check_tables(self.inputs, "a Condition"))
+        if self.rest is not None and isinstance(self.rest, Condition) and self.rest.inputs:
+            raise OptionError(
+                f"rest= of a Condition has a table of {', '.join(self.rest.inputs)}: with an input "
+                "that changes there is no steady state. Give it a number in values=."
+            )
         for name in ("values", "initial"):
             given = getattr(self, name)
             if not isinstance(given, Mapping):
@@ -206,6 +219,7 @@ def make_layout(
     >>> layout.names, layout.maps["b"].theta(np.array([3.0])).tolist()
     (('k',), [3.0, 9.0])
     """
+    equations, conditions = with_condition_tables(equations, conditions)
     locals_, extras = [str(p) for p in local], [_symbol(p) for p in extra]
     model_names = equations.parameter_names
     _check(equations, conditions, extras, locals_)

@@ -21,6 +21,7 @@ from symode.interface.model import Model
 from symode.problems.conditions import Condition, make_layout
 from symode.problems.data import Data, Series
 from symode.problems.hierarchical import make_reduced
+from symode.problems.inputs import check_reach
 from symode.problems.noise import Noise
 from symode.problems.parts import Column, Part
 from symode.problems.priors import Prior, check_priors, prior_terms
@@ -186,6 +187,10 @@ class Problem:
         for name, series in found.items():
             check_series(name, series, self.columns, starts[name])
         self._check_sigma()
+        check_reach(
+            settings, starts, {n: max(float(s.times.max()) for s in rows if s.times.size)
+                               for n, rows in found.items() if any(s.times.size for s in rows)},
+        )  # fmt: skip
         self._found, self._starts = found, starts
         self.parts = self._make_parts(self.columns)
         self.reduced = make_reduced(self, [str(name) for name in hierarchical])

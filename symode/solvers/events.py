@@ -32,6 +32,7 @@ from symode.solvers.crossing import (
 )
 from symode.solvers.jumps import BoundEvents, EventFunctions, EventJump, slope_of
 from symode.solvers.modes import Modes
+from symode.solvers.stops import pass_corner
 from symode.status import (
     CHATTERING,
     MAX_STEPS,
@@ -124,13 +125,20 @@ class EventRun:
             return status
         # Modes that stops depend on are known from here on.
         stops = Stops(self.bound, t0, t1)
+        corners = np.empty(0) if forward.stops is None else forward.stops(forward.system.p)
         while True:
+            if forward.t in corners:
+                pass_corner(forward, float(np.nextafter(forward.t, np.inf)))
+                self.fresh = -1
             stop = stops.next(forward.t, self.signs)
             target, crossing = (t1, []) if stop is None else stop
-            forward.aim(target)
+            ahead = corners[(corners > forward.t) & (corners < target)][:1]
+            forward.aim(float(ahead[0]) if ahead.size else target)
             status, found = self._toward(forward)
             if status != SUCCESS:
                 return status
+            if ahead.size and not found:
+                continue
             if found:
                 crossing = found
             elif stop is None:

@@ -31,6 +31,7 @@ from symode.solvers.segments import (
     stiff_from,
 )
 from symode.solvers.stats import SegmentStats, Stats
+from symode.solvers.stops import run_over_stops
 from symode.solvers.tableau import ExplicitTableau
 from symode.status import SWITCH
 
@@ -70,6 +71,8 @@ class Forward:
         and gives the first step size.
     events
         What may happen on the way; needs ``keep`` and all stages of the interpolant.
+    stops
+        Returns the times at which steps end, of p. Events go before them.
     """
 
     system: kt.System
@@ -84,6 +87,7 @@ class Forward:
     build: Build | None = None
     start: Point | None = None
     events: EventRun | None = None
+    stops: Callable[[Floats], Floats] | None = None
 
     def __post_init__(self) -> None:
         n, options = self.system.n, self.options
@@ -163,6 +167,10 @@ class Forward:
         """Advance to the end, switching where the problem asks for it; return the status."""
         if self.events is not None:
             return self.events.run(self)
+        return self.go() if self.stops is None else run_over_stops(self)
+
+    def go(self) -> int:
+        """Advance to where the solve is aimed, switching where the problem asks for it."""
         from symode.kernels.loop import advance
 
         def enter(budget: int) -> int:
@@ -282,6 +290,10 @@ class Forward:
         """Set where the solve ends, further on in its direction."""
         self.scratch.clock[kt.T_END] = t1
         self.ended = False
+
+    def skip_to(self, t: float) -> None:
+        """Let the segment that has just begun start at another time, with the same state."""
+        self.scratch.clock[kt.T] = self._t0 = t
 
     @property
     def t_end(self) -> float:

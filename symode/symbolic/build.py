@@ -12,6 +12,7 @@ from mpmath.libmp import to_rational
 from sympy.core.relational import Relational
 from sympy.logic.boolalg import BooleanAtom, BooleanFunction
 
+from symode.equations.table import Tabulated
 from symode.errors import UnsupportedFunctionError
 from symode.symbolic.graph import Builder
 from symode.symbolic.rules import MAX_POLYGAMMA
@@ -120,6 +121,8 @@ def build(
 def _children(e: sp.Basic) -> Sequence[sp.Basic]:
     if isinstance(e, sp.Piecewise):
         return [part for pair in e.args for part in pair.args]
+    if isinstance(e, Tabulated):
+        return tuple(e.args[:2])
     return tuple(e.args)
 
 
@@ -331,6 +334,7 @@ SPECIAL: Final[dict[str, Callable[[Builder, sp.Expr, Sequence[int]], int]]] = {
     "LogSumExp": _fold("logaddexp"),
     "atan2": lambda b, e, args: b.binary("atan2", args[0], args[1]),
     "polygamma": _polygamma,
+    "Tabulated": lambda b, e, args: b.node("table", (args[0], args[1]), e.args[2].family),
     "digamma": lambda b, e, args: b.unary("polygamma", args[0], 0),
     "trigamma": lambda b, e, args: b.unary("polygamma", args[0], 1),
     "ceiling": lambda b, e, args: b.neg(b.unary("floor", b.neg(args[0]))),

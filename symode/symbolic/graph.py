@@ -14,7 +14,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any, Final
 
-Payload = Any  # Fraction of a constant, (kind, index) of an input, int of powi and polygamma
+Payload = Any  # Fraction of a constant, (kind, index) of an input, int of powi, tables
 
 #: Kinds of input: time, state, parameter, packed vector of a product kernel.
 INPUT_KINDS: Final = ("t", "z", "p", "v")

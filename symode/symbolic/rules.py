@@ -219,6 +219,13 @@ def _polygamma(b: Builder, i: int, k: int, s: int) -> int:
     return b.mul(s, b.unary("polygamma", _arg(b, i), b.payloads[i] + 1))
 
 
+def _table(b: Builder, i: int, k: int, s: int) -> int:
+    slopes = b.payloads[i].slope
+    if k == 1 or slopes.is_zero:
+        return b.const(0)
+    return b.mul(s, b.node("table", b.args[i], slopes))
+
+
 def _abs(b: Builder, i: int, k: int, s: int) -> int:
     x, zero = _arg(b, i), b.const(0)
     below = b.select(b.compare("lt", x, zero), b.const(-1), zero)
@@ -279,6 +286,7 @@ RULES: Final[dict[str, Rule]] = {
     "gamma": _gamma,
     "loggamma": _loggamma,
     "polygamma": _polygamma,
+    "table": _table,
     "abs": _abs,
     "max": _max,
     "min": _min,
@@ -299,6 +307,7 @@ OPERATIONS: Final[dict[str, int]] = {
     **dict.fromkeys(("add", "floor", "lt", "le", "eq", "ne", "and", "or", "not"), 0),
     **dict.fromkeys(("sub", "neg", "exp", "log"), 1),
     **dict.fromkeys(("mul", "mul0", "sqrt", "sin", "sinh", "cosh", "loggamma", "polygamma"), 2),
+    "table": 2,
     **dict.fromkeys(("select",), 2),
     **dict.fromkeys(("div", "div0", "powi", "cos", "tan", "atan", "tanh", "sigmoid", "gamma"), 3),
     **dict.fromkeys(("max", "min"), 3),

@@ -32,6 +32,8 @@ from symode.codegen.reference import (
     evaluate,
     mpmath_arithmetic,
 )
+from symode.equations.pieces import TableFamily
+from symode.equations.table import Table
 from symode.symbolic.derive import FIELD_KERNELS
 from symode.symbolic.graph import Builder, Graph
 from symode.symbolic.rules import RULES
@@ -113,6 +115,11 @@ EDGES = [
     math.nan,
 ]
 
+TABLES = TableFamily(
+    tuple(Table([-2, 0.1, 0.9, 3], row, kind).pieces
+          for row, kind in (([1, 4, 2, 7], "cubic"), ([3, -1, 5, 0], "constant")))
+)  # fmt: skip
+
 
 def every_operation() -> tuple[Graph, list[str]]:
     b = Builder()
@@ -128,6 +135,8 @@ def every_operation() -> tuple[Graph, list[str]]:
             node = b.select(b.node("or", (both, b.node("not", (both,)))), x, y)
         elif op == "powi":
             node = b.powi(x, 5)
+        elif op == "table":
+            node = b.node(op, (x, y), TABLES)
         elif op == "polygamma":
             node = b.unary(op, x, 1)
         else:

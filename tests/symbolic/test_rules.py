@@ -11,6 +11,8 @@ import sympy as sp
 from strategies import field_of
 
 from symode.codegen.reference import FLOATS, evaluate, mpmath_arithmetic
+from symode.equations.pieces import TableFamily
+from symode.equations.table import Table
 from symode.symbolic.adjoint import adjoint_sweep
 from symode.symbolic.derive import derive_jvp, derive_scalar, derive_second, derive_vjp
 from symode.symbolic.graph import LEAVES, Builder, Graph
@@ -35,6 +37,9 @@ POINTS = {
     "slope": [(0.37, 1.9), (2.3, -0.7)],
     "select": [(0.37, 1.9), (1.9, 0.37)],
 }
+TABLES = TableFamily(
+    tuple(Table([-2, 0.1, 0.9, 3], row, "cubic").pieces for row in ([1, 4, 2, 7], [3, -1, 5, 0]))
+)
 DEFAULT_POINTS = {1: [(0.37,), (-1.3,)], 2: [(0.37, 1.9), (-1.3, 0.6), (2.3, -0.7)]}
 
 
@@ -46,6 +51,8 @@ def single(op: str, payload: int | None = None) -> Graph:
         node = b.powi(x, payload or 5)
     elif op == "polygamma":
         node = b.unary(op, x, payload or 0)
+    elif op == "table":
+        node = b.node(op, (x, y), TABLES)
     elif op == "select":
         node = b.select(b.compare("lt", x, y), b.input("z", 0), b.input("z", 1))
     elif op == "slope":

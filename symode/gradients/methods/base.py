@@ -108,6 +108,9 @@ def make_forward(
     )
     if keep and task.events is not None:
         forward.events = EventRun(task.events)
+    if task.forcing is not None:
+        task.forcing.check(task.t0, task.t1)
+        forward.stops = task.forcing.stops
     forward.control.atol[task.uncounted] = np.inf
     return forward
 

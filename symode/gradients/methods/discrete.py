@@ -86,8 +86,8 @@ class DiscreteRunner(WatchedRunner):
         task, forward = self.task, self.forward
         if task.mass is not None:
             return self._run_with_mass(theta, z0)
-        if task.events is not None:
-            return self._run_with_events(theta, z0)
+        if self.apart:
+            return self._run_in_segments(theta, z0)
         if forward.closed:
             forward.rewind(task.t0)
         self.system.p[: theta.size] = theta
@@ -134,7 +134,12 @@ class DiscreteRunner(WatchedRunner):
         check_finite(task, self.gradient)
         return forward.scratch.peak[: task.n_watched]
 
-    def _run_with_events(self, theta: Floats, z0: Floats | None) -> Floats:
+    @property
+    def apart(self) -> bool:
+        """Whether events or corners of inputs divide the solve before the compiled pass ends it."""
+        return self.task.events is not None or self.forward.stops is not None
+
+    def _run_in_segments(self, theta: Floats, z0: Floats | None) -> Floats:
         """Compute; the compiled pass of the last segment begins at the end of the span."""
         task, forward = self.task, self.forward
         self.z0[:] = begin(task, forward, self.compiled, theta, z0)
@@ -145,8 +150,8 @@ class DiscreteRunner(WatchedRunner):
         status = forward.run()
         if status != SUCCESS:
             raise failed_forward(task, forward, status)
-        assert forward.events is not None
-        check_jumps(task, forward.events)
+        if forward.events is not None:
+            check_jumps(task, forward.events)
         forward.scratch.count[kt.PHASE] = FORWARD
         status = forward.driver.run(lambda budget: self._enter(z0 is None, budget))
         if status != SUCCESS:
@@ -172,7 +177,7 @@ class DiscreteRunner(WatchedRunner):
             segment = segments[i]
             if isinstance(segment.jump, EventJump):
                 pull_jump(self.task, self.forward, segment, self.table, self.gradient)
-            if self.task.events is not None:
+            if self.apart:
                 self._bind(i, segment.stepper, segment.store, from_initial)
             scratch = segment.stepper.scratch
             count = scratch.count
@@ -215,8 +220,7 @@ class DiscreteRunner(WatchedRunner):
         from symode.kernels.gradient import discrete_members
 
         task, forward = self.task, self.forward
-        apart = task.mass is not None or task.events is not None
-        if apart or not task.chosen(theta).all() or not z0.all():
+        if task.mass is not None or self.apart or not task.chosen(theta).all() or not z0.all():
             return self._one_by_one(theta, z0)
         self.system.p[: theta.size] = theta
         starts = np.zeros((z0.shape[0], task.n))

@@ -29,7 +29,7 @@ Numbers = NDArray[Any]
 
 ARITHMETIC: Final = frozenset({"add", "sub", "neg", "mul", "mul0", "div", "div0", "slope", "abs"})
 #: Operations with a kink or a jump: a series on one side says nothing of the other.
-KINKS: Final = frozenset({"abs", "max", "min", "floor", "select"}) | BOOLEAN
+KINKS: Final = frozenset({"abs", "max", "min", "floor", "select", "table"}) | BOOLEAN
 #: Functions without a series here, where their argument moves.
 OPAQUE: Final = frozenset({"gamma", "loggamma", "polygamma"})
 

@@ -10,6 +10,7 @@ import sympy as sp
 
 from symode.codegen.arithmetic import Arithmetic, Operation
 from symode.codegen.reference import evaluate
+from symode.equations.table import TableData, Tabulated
 from symode.symbolic.graph import Graph
 
 
@@ -58,6 +59,7 @@ _OPERATIONS: Final[dict[str, Operation]] = {
     "floor": sp.floor,
     "max": sp.Max,
     "min": sp.Min,
+    "table": lambda family, x, k: Tabulated(x, k, TableData("table", family)),
     "lt": sp.Lt,
     "le": sp.Le,
     "eq": sp.Eq,
