@@ -230,4 +230,6 @@ def is_compiled(task: Task) -> bool:
         isinstance(task.options.tableau, ExplicitTableau | RosenbrockTableau)
         and task.equations.mass is None
         and task.with_switches().events is None
+        # Stops at the corners of inputs are made between compiled calls.
+        and (task.forcing is None or task.forcing.stops is None)
     )

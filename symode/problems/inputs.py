@@ -80,10 +80,10 @@ def with_condition_tables(
         values = chosen(label, condition, dict(condition.values))
         return replace(condition, values=values, rest=rest, inputs={})
 
+    # First, since it fills the families.
+    settings = {label: changed(label, condition) for label, condition in conditions.items()}
     tables = {name: (family, indices[name]) for name, family in members.items()}
-    return with_tables(equations, tables, tuple(indices.values())), {
-        label: changed(label, condition) for label, condition in conditions.items()
-    }
+    return with_tables(equations, tables, tuple(indices.values())), settings
 
 
 def check_reach(

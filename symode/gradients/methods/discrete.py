@@ -162,6 +162,8 @@ class DiscreteRunner(WatchedRunner):
         check_finite(task, self.gradient)
         # What is 0 up to the first moment says nothing about the steps on the way there.
         peak = forward.scratch.peak[: task.n_watched].copy()
+        if forward.events is None:
+            return peak
         idle = forward.events.idle[: task.n_watched]
         places = [i for i in task.asked.z0 if i < idle.size and idle[i]]
         peak[places] = 0.0
