@@ -92,6 +92,7 @@ class EventRun:
     jumps: list[EventJump] = field(default_factory=list)
     ended: bool = False
     last_names: str = ""
+    fresh: int = 0
 
     def run(self, forward: Forward) -> int:
         """Advance to the end of the span or a terminal event; return the status."""

@@ -156,6 +156,26 @@ def test_a_short_pulse_is_not_missed_forwards_or_backwards() -> None:
     assert model.solve((0, 731.0))["x"][-1] == 0.0
 
 
+@pytest.mark.parametrize("moment", [0.9, 1.1])
+def test_events_between_and_at_corners_leave_both_in_place(moment: float) -> None:
+    table = Table(TIMES, VALUES, "constant")
+    plain = symode.Model({x: a * u - k * x}, [k, a], initial={x: 2 * a}, inputs={u: table})
+    halved = symode.Model({x: a * u - k * x}, [k, a], initial={x: 2 * a}, inputs={u: table},
+                          events=[symode.Event(t >= moment, {x: x / 2})])  # fmt: skip
+    theta, tight = [0.8, 1.3], {"rtol": 1e-11, "atol": 1e-13}
+    middle = plain.solve((0, moment), theta, **tight)["x"][-1]
+    end = plain.solve((moment, 3.2), theta, z0=[middle / 2], **tight)["x"][-1]
+    assert halved.solve((0, 3.2), theta, **tight)["x"][-1] == pytest.approx(end, rel=1e-10)
+    # x(3.2) is half the size of what was there at the moment, for ever after.
+    loss = symode.Loss(terminal=x)
+    whole = plain.gradient(loss, (0, 3.2), theta, **tight)
+    lost = 0.5 * middle * np.exp(-0.8 * (3.2 - moment))
+    for method in ("discrete", "forward"):
+        found = halved.gradient(loss, (0, 3.2), theta, method=method, **tight)
+        assert found.value == pytest.approx(whole.value - lost, rel=1e-9)
+        assert found.theta["a"] == pytest.approx(found.value / 1.3, rel=1e-9)
+
+
 def test_time_derivatives_of_tables_reach_the_methods_that_need_them() -> None:
     # Rosenbrock methods lose their order without f_t.
     model = forced("cubic")
