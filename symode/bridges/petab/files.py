@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from symode.bridges.petab.cells import Columns, Rows
 from symode.errors import ImportFileError, MissingExtraError
 
 #: Bytes of the file that lists the others, of one table; rows of all tables of one kind.
-MOST_YAML: Final = 2**20
+MOST_YAML: Final = 2**17
+DEEPEST_YAML: Final = 20
 MOST_TABLE: Final = 64 * 2**20
 MOST_ROWS: Final = 1_000_000
+#: Cells of all tables of one kind; characters of one line.
+MOST_CELLS: Final = 4_000_000
+MOST_LINE: Final = 2**20
 MISSING: Final = "Reading PEtab needs the petab library: install the extra, symode-adjoint[petab]."
 
 
@@ -114,6 +118,27 @@ def version_of(path: Path, content: dict[str, Any]) -> int:
     return int(version)
 
 
+def _is_deep(text: str) -> bool:
+    """Whether lists in lists go deep: the parser takes a time that grows with the square of it."""
+    depth = 0
+    for character in text:
+        if character in "[{":
+            depth += 1
+            if depth > DEEPEST_YAML:
+                return True
+        elif character in "]}":
+            depth -= 1
+    return re.search(rf"^[ ]*(?:[-?:]\s+){{{DEEPEST_YAML},}}", text, re.MULTILINE) is not None
+
+
+def _lines(stream: TextIO, file: Path) -> Iterator[str]:
+    """Return the lines of a file, none of which may be endless."""
+    while line := stream.readline(MOST_LINE + 1):
+        if len(line) > MOST_LINE:
+            raise ImportFileError(f"{file} has a line of more than {MOST_LINE} characters.")
+        yield line
+
+
 def read_rows(
     path: Path, folder: Path, names: Sequence[Any], columns: Sequence[str], what: str
 ) -> Rows:
@@ -129,7 +154,7 @@ def read_rows(
         file = inside(path, folder, name)
         try:
             with file.open(encoding="utf-8-sig", newline="") as stream:
-                reader = csv.reader(stream, delimiter="\t")
+                reader = csv.reader(_lines(stream, file), delimiter="\t")
                 head = [cell.strip() for cell in next(reader, [])]
                 missing = [column for column in columns if column not in head]
                 if missing or len(set(head)) < len(head):
@@ -147,9 +172,10 @@ def read_rows(
                         )
                     cells = [cell.strip() for cell in line] + [""] * (len(head) - len(line))
                     rows.append(dict(zip(head, cells, strict=True)))
-                    if len(rows) > MOST_ROWS:
+                    if len(rows) > MOST_ROWS or len(rows) * len(head) > MOST_CELLS:
                         raise ImportFileError(
-                            f"{path}: the tables of {what} have more than {MOST_ROWS} rows."
+                            f"{path}: the tables of {what} have more than {MOST_ROWS} rows or "
+                            f"{MOST_CELLS} cells."
                         )
         except (csv.Error, UnicodeDecodeError) as error:
             raise ImportFileError(f"{file} is no table of {what}: {_brief(error)}.") from None
@@ -173,12 +199,17 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         size = path.stat().st_size
         if size > MOST_YAML:
-            raise ImportFileError(f"{path} has {size / 2**20:.0f} MB; at most 1 is read.")
+            raise ImportFileError(
+                f"{path} has {size // 1024} kB; a file that lists others is read up to "
+                f"{MOST_YAML // 1024}."
+            )
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ImportFileError(f"{path} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
         raise ImportFileError(f"{path} is not text in UTF-8.") from None
+    if _is_deep(text):
+        raise ImportFileError(f"{path} is nested more than {DEEPEST_YAML} deep.")
     try:
         # Aliases let a short text stand for an endless one; no problem needs them.
         for token in yaml.scan(text, Loader=yaml.SafeLoader):

@@ -18,13 +18,13 @@ from symode.bridges.petab.courses import (
     changes_of,
     make_jumps,
     plan_courses,
-    settings_of,
 )
 from symode.bridges.petab.files import Tables, read_tables
 from symode.bridges.petab.formulas import parse
 from symode.bridges.petab.model import Prepared, look_around, prepare_model
 from symode.bridges.petab.priors import read_priors, read_priors2
 from symode.bridges.petab.problem import PetabProblem
+from symode.bridges.petab.settings import settings_of
 from symode.bridges.petab.tables1 import Tables1
 from symode.bridges.petab.tables2 import Tables2
 from symode.equations.walk import symbols_in
