@@ -61,6 +61,8 @@ _HOME = {
     "fit": "symode.problems.fit",
     "LogDensity": "symode.problems.log_density",
     "sample": "symode.bridges.nuts",
+    "to_pymc": "symode.bridges.pytensor",
+    "to_jax": "symode.bridges.jax",
     "read_antimony": "symode.bridges.antimony",
     "write_antimony": "symode.bridges.antimony",
     "read_sbml": "symode.bridges.sbml",
@@ -163,6 +165,8 @@ __all__ = [
     "read_petab",
     "read_sbml",
     "sample",
+    "to_jax",
+    "to_pymc",
     "verify",
     "write_antimony",
     "write_petab",
@@ -171,8 +175,10 @@ __all__ = [
 
 if TYPE_CHECKING:
     from symode.bridges.antimony import read_antimony, write_antimony
+    from symode.bridges.jax import to_jax
     from symode.bridges.nuts import sample
     from symode.bridges.petab import PetabProblem, read_petab, write_petab
+    from symode.bridges.pytensor import to_pymc
     from symode.bridges.sbml import SbmlModel, read_sbml, write_sbml
     from symode.equations.composite import Composite
     from symode.equations.equations import Equations
