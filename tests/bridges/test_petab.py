@@ -233,6 +233,30 @@ def test_a_small_problem_has_the_likelihood_of_its_closed_form(tmp_path) -> None
     assert problem.space.labels == ("log10(k)",)
 
 
+def test_measurements_at_time_inf_are_of_the_steady_state(tmp_path) -> None:
+    # x' = k (m - x), from 2 as the condition sets it: at rest x = m.
+    text = MODEL.replace(
+        "<apply><times/><cn>-1</cn><ci>k</ci><ci>x</ci></apply>",
+        "<apply><times/><ci>k</ci><apply><minus/><ci>m</ci><ci>x</ci></apply></apply>",
+    ).replace('<parameter id="k"', '<parameter id="m" constant="true"/><parameter id="k"')
+    path = write(
+        tmp_path,
+        model=(MODEL, text),
+        measurements=("low\t2", "low\tinf"),
+        parameters=("0.5\t1\n", "0.5\t1\nm\tlin\t0\t10\t0.9\t1\n"),
+    )
+    problem = symode.read_petab(path, rtol=1e-10, atol=1e-12)
+    assert [part.name for part in problem.parts] == ["low", "low, at rest"]
+    k, m = 0.8, 0.6
+    value, gradient = problem.objective(problem.point({"k": k, "m": m}))
+    decayed = np.exp(-k)
+    r = (np.array([m + (2 - m) * decayed, m]) - np.array([1.2, 0.7])) / 0.1
+    assert value == pytest.approx(0.5 * (r @ r) + 2 * np.log(0.1 * np.sqrt(2 * np.pi)), rel=1e-8)
+    slopes = [-r[0] / 0.1 * (2 - m) * decayed * k * np.log(10), (r[0] * (1 - decayed) + r[1]) / 0.1]
+    assert problem.space.names == ("m", "k")
+    np.testing.assert_allclose(gradient, slopes[::-1], rtol=1e-8)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -250,7 +274,11 @@ def test_a_small_problem_has_the_likelihood_of_its_closed_form(tmp_path) -> None
         ({"observables": ("\t0.1\n", "\t-1\n")}, "must be positive"),
         ({"conditions": ("low\t2", "low\tfree")}, "'free'"),
         ({"conditions": ("low\t2", "other\t2")}, "low"),
-        ({"measurements": ("low\t2", "low\tinf")}, "inf"),
+        ({"measurements": ("low\t2", "low\t-inf")}, "'-inf'"),
+        (
+            {"measurements": ("low\t2", "low\tinf"), "observables": ("\tx\t", "\tx*time\t")},
+            "depends on time",
+        ),
         ({"measurements": ("low\t2", "low\t-2")}, "before 0"),
         ({"parameters": ("log10", "log2")}, "'log2'"),
         ({"parameters": ("k\t", "k k\t")}, "no identifier"),

@@ -75,7 +75,7 @@ def read_settings(
         Naming the condition and the column of a value that cannot be.
     """
     frame = tables.measurements
-    simulated = frame["simulationConditionId"]
+    simulated, times = frame["simulationConditionId"], frame["time"]
     rested = frame.get("preequilibrationConditionId", [""] * len(simulated))
     found: dict[tuple[str | None, str], list[int]] = {}
     for row, (before, during) in enumerate(zip(rested, simulated, strict=True)):
@@ -87,15 +87,22 @@ def read_settings(
     for (before, during), rows in found.items():
         name = during if names.count(during) == 1 else f"{during} after {before or 'nothing'}"
         values, given = _row(tables, prepared, columns, declared, during)
+        resting = {key: -value for key, value in fresh.items()}
+        timed = [row for row in rows if np.isfinite(times[row])]
         if before is None:
-            result[name] = Setting(prepared.defaults | values | fresh, rows=rows)
-            continue
-        earlier, _ = _row(tables, prepared, columns, declared, before)
-        earlier = prepared.defaults | earlier | fresh
-        values |= {key: -value for key, value in fresh.items()}
-        reset = tuple(q for q, label in prepared.starts.items() if q in given)
-        # What is not reset rests at what it was; its start is not used.
-        result[name] = Setting(earlier | values, reset, earlier, rows)
+            setting = Setting(prepared.defaults | values | fresh, rows=timed)
+        else:
+            earlier, _ = _row(tables, prepared, columns, declared, before)
+            earlier = prepared.defaults | earlier | fresh
+            reset = tuple(q for q, label in prepared.starts.items() if q in given)
+            # What is not reset rests at what it was; its start is not used.
+            setting = Setting(earlier | values | resting, reset, earlier, timed)
+        if timed:
+            result[name] = setting
+        if len(timed) < len(rows):
+            last = [row for row in rows if row not in set(timed)]
+            after = setting.values | resting
+            result[f"{name}, at rest"] = Setting(after, rows=last, course=setting)
     return result
 
 

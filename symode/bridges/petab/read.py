@@ -14,7 +14,6 @@ from symode.bridges.petab.columns import Observed, make_columns
 from symode.bridges.petab.conditions import Setting, read_settings
 from symode.bridges.petab.courses import (
     Jumps,
-    Plan,
     changes_of,
     make_jumps,
     plan_courses,
@@ -100,7 +99,7 @@ def read_petab(source: Any, *, scale: Any = None, **options: Any) -> PetabProble
         if setting.course is not None:
             # At rest: measured where the part that begins there starts.
             times = times.copy()
-            times[setting.rows] = setting.t0
+            times[setting.rows] = setting.t0 or 0.0
     data, rows = _data(tables, times, observed, settings)
     outer = {s.name for setting in settings.values() for s in setting.symbols}
     outer |= {p for p in parameters if tables.estimated(p)}
@@ -158,10 +157,12 @@ def _version1(tables: Tables) -> _Made:
     assert isinstance(tables, Tables1)
     columns = list(tables.targets)
     rested = any(tables.measurements.get("preequilibrationConditionId", ()))
+    rested = rested or bool(np.isinf(tables.measurements["time"]).any())
     targets = [*columns, *tables.parameters]
     prepared = prepare_model(tables.sbml, tables.sbml_name, targets, rests=rested)
     names = _Names(tables, prepared, columns)
     observed = make_columns(tables, names.meaning)
+    _check_rest(tables, prepared, observed)
     settings = read_settings(tables, prepared, columns, names.declared)
     return _Made(prepared, observed, settings, _with_parameters(prepared, observed, names, None))
 
@@ -181,17 +182,15 @@ def _version2(tables: Tables2) -> _Made:
     )
     names = _Names(tables, prepared, columns)
     observed = make_columns(tables, names.meaning)
-    _check_rest(tables, plan, prepared, observed)
+    _check_rest(tables, prepared, observed)
     jumps = make_jumps(tables, plan, prepared, names.meaning)
     settings = settings_of(tables, plan, prepared, jumps)
     return _Made(prepared, observed, settings, _with_parameters(prepared, observed, names, jumps))
 
 
-def _check_rest(
-    tables: Tables2, plan: Plan, prepared: Prepared, observed: Sequence[Observed]
-) -> None:
+def _check_rest(tables: Tables, prepared: Prepared, observed: Sequence[Observed]) -> None:
     """Raise for an observable of time that is measured at rest."""
-    last = {row for course in plan.courses for row in course.last}
+    last = set(np.flatnonzero(np.isinf(tables.measurements["time"])).tolist())
     time = prepared.model.equations.time
     for column in observed:
         used = symbols_in([column.expression, column.noise.sigma])

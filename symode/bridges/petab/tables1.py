@@ -144,13 +144,6 @@ def _check_measurements(table: dict[str, Any], conditions: dict[str, Any], name:
                 "which no table defines."
             )
     times = table["time"]
-    forever = ~np.isfinite(times)
-    if forever.any():
-        ids = dict.fromkeys(np.array(table["simulationConditionId"])[forever].tolist())
-        raise ImportFileError(
-            f"{name}: measurements at time inf (steady states) are not supported in version 1; "
-            f"conditions {', '.join(ids)}."
-        )
     early = times < 0
     if early.any():
         raise ImportFileError(
