@@ -30,7 +30,8 @@ from symode.gradients.methods import METHODS, DiscreteAdjoint, ForwardSensitivit
 from symode.gradients.task import Task
 from symode.gradients.value_and_grad import make_task
 from symode.gradients.verify.ends import check_ends
-from symode.gradients.verify.reference import Reference, make_reference
+from symode.gradients.verify.reference import make_reference
+from symode.gradients.verify.reference_run import Reference
 from symode.gradients.verify.subject import Subject
 from symode.gradients.verify.taylor import check_taylor
 from symode.solvers.methods import METHODS as SOLVERS

@@ -63,6 +63,15 @@ class JointLoss(Loss):
         """Return this loss: its parts were checked when it was made."""
         return self
 
+    def parts(self) -> Rows:
+        """Return the parts, one row for each."""
+        whole = Loss(
+            sp.Add(*(e for _, e in self.terminals)) if self.terminals else None,
+            sp.Add(*(e for _, e in self.runnings)) if self.runnings else None,
+            self.groups or None,
+        )
+        return Rows(self.names, whole, self.row, self.terminals, self.runnings)
+
     def __getattr__(self, name: str) -> Any:
         if name in ("terminal", "running"):
             # Whoever takes a loss for a sum of its terms would be wrong about this one.

@@ -15,7 +15,7 @@ from typing import Any
 import sympy as sp
 
 from symode.equations.equations import Equations
-from symode.equations.loss import Loss, LossLike, resolve_loss
+from symode.equations.loss import Loss, LossLike, ObservationGroup, resolve_loss
 from symode.errors import ModelError
 from symode.symbolic import blocks
 from symode.symbolic.differentiate import gradient
@@ -77,6 +77,10 @@ class AdjointSystem:
         :math:`\Phi` and c; without a loss, an undefined function Phi and 0.
     jumps
         One for each observation of the loss.
+    outer, weights
+        Of a `Composite` J = g(v, theta): g, and a symbol for each ∂g/∂v with its expression in the
+        parts v. They are numbers once the forward pass has ended: terminal, running and jumps are
+        those of the sum of the parts times their weights, and ∂g/∂theta joins the end value of a§3.
 
     Examples
     --------
@@ -96,6 +100,8 @@ class AdjointSystem:
     running: sp.Expr
     jumps: tuple[Jump, ...] = ()
     numeric: Callable[[Equations, Any], Any] | None = field(default=None, repr=False)
+    outer: sp.Expr = sp.S.Zero
+    weights: tuple[tuple[sp.Symbol, sp.Expr], ...] = ()
 
     @cached_property
     def q(self) -> sp.ImmutableDenseMatrix:
@@ -130,10 +136,15 @@ class AdjointSystem:
     def _terminal_gradient(self, variables: tuple[sp.Symbol, ...]) -> list[sp.Expr]:
         if isinstance(self.terminal, sp.core.function.AppliedUndef):
             return [sp.Derivative(self.terminal, variable) for variable in variables]
-        return gradient(self.terminal, variables)
+        found = gradient(self.terminal, variables)
+        if variables != self.equations.parameters:
+            return found
+        return [a + b for a, b in zip(found, gradient(self.outer, variables), strict=True)]
 
     def as_equations(self) -> Equations:
         """Return the augmented system as the equations of a model with states q.
+
+        Weights of a composite's parts are parameters behind the model's.
 
         Examples
         --------
@@ -143,7 +154,8 @@ class AdjointSystem:
         ('x', 'a_x', 'a_k')
         """
         eq = self.equations
-        return Equations(tuple(self.q.flat()), tuple(self.dqdt.flat()), eq.parameters, eq.time)
+        parameters = (*eq.parameters, *(w for w, _ in self.weights))
+        return Equations(tuple(self.q.flat()), tuple(self.dqdt.flat()), parameters, eq.time)
 
     def as_scipy(self, theta: Any = None) -> Any:
         """Return ``fun(t, q)`` and ``jac(t, q)`` for `scipy.integrate.solve_ivp`.
@@ -188,6 +200,7 @@ class AdjointSystem:
         lines = [
             (rate(q, time), latex(f)) for q, f in zip(self.q.flat(), self.dqdt.flat(), strict=True)
         ]
+        lines += [(latex(w), latex(value)) for w, value in self.weights]
         ends = zip((*self.a1, *self.a3), (*self.terminal_a1, *self.terminal_a3), strict=True)
         lines += [(f"{latex(a)}({latex(time)}_{{1}})", latex(value)) for a, value in ends]
         for jump in self.jumps:
@@ -244,27 +257,59 @@ def adjoint_system(
         return AdjointSystem(equations, a1, a3, terminal, sp.S.Zero, (), numeric)
     resolved = resolve_loss(loss, equations)
     zero = sp.S.Zero
+    if resolved.outer is not None:
+        return _of_joint(equations, resolved, (a1, a3), numeric)
     return AdjointSystem(
         equations,
         a1,
         a3,
         zero if resolved.terminal is None else resolved.terminal,
         zero if resolved.running is None else resolved.running,
-        tuple(_jumps(equations, resolved)),
+        tuple(_jump(equations, g, g.times, g.expression) for g in resolved.groups),
         numeric,
     )
 
 
-def _jumps(equations: Equations, loss: Loss) -> Iterable[Jump]:
+def _jump(
+    equations: Equations, group: ObservationGroup, times: Iterable[float], expression: sp.Expr
+) -> Jump:
+    of_states = gradient(expression, equations.states)
+    of_theta = gradient(expression, equations.parameters)
+    rates = (s * f for s, f in zip(of_states, equations.rhs, strict=True))
+    return Jump(
+        tuple(map(float, times)), _row(of_states), -sp.Add(*rates), _row(of_theta),
+        group.data_symbols, expression,
+    )  # fmt: skip
+
+
+def _of_joint(
+    equations: Equations,
+    loss: Loss,
+    adjoints: tuple[tuple[sp.Symbol, ...], tuple[sp.Symbol, ...]],
+    numeric: Callable[[Equations, Any], Any] | None,
+) -> AdjointSystem:
+    """Return the system of a composite: that of its parts, each times its weight."""
+    assert loss.outer is not None
+    taken = {s.name for s in (*equations.states, *equations.parameters, *adjoints[0], *adjoints[1])}
+    prefix = "w"
+    while any(f"{prefix}_{s.name}" in taken for s in loss.symbols):
+        prefix += "w"
+    w = [sp.Symbol(f"{prefix}_{s.name}") for s in loss.symbols]
+    jumps, at = [], 0
     for group in loss.groups:
-        of_states = gradient(group.expression, equations.states)
-        of_theta = gradient(group.expression, equations.parameters)
-        rates = (s * f for s, f in zip(of_states, equations.rhs, strict=True))
-        times = tuple(float(t) for t in group.times)
-        yield Jump(
-            times, _row(of_states), -sp.Add(*rates), _row(of_theta), group.data_symbols,
-            group.expression,
-        )  # fmt: skip
+        rows = loss.row[at : at + group.times.size]
+        at += group.times.size
+        jumps += [
+            _jump(equations, group, group.times[rows == k], w[k] * group.expression)
+            for k in dict.fromkeys(rows.tolist())
+        ]
+    return AdjointSystem(
+        equations, *adjoints,
+        sp.Add(*(w[k] * e for k, e in loss.terminals)),
+        sp.Add(*(w[k] * e for k, e in loss.runnings)),
+        tuple(jumps), numeric, loss.outer,
+        tuple(zip(w, gradient(loss.outer, loss.symbols), strict=True)),
+    )  # fmt: skip
 
 
 def _adjoint_symbols(

@@ -17,13 +17,18 @@ import numpy as np
 import sympy as sp
 from numpy.typing import NDArray
 
+from symode.codegen.reference import evaluate
+from symode.equations.composite import JointLoss
 from symode.equations.equations import Equations
 from symode.equations.loss import Loss, ObservationGroup
 from symode.errors import OptionError, SymodeError
 from symode.gradients.methods import DiscreteAdjoint
+from symode.gradients.rows import RowsTask, prepare_rows
 from symode.gradients.task import Outcome, Task
 from symode.gradients.verify.report import Check, digits_of
 from symode.gradients.verify.subject import Subject
+from symode.symbolic.derive import derive_joint
+from symode.symbolic.lift import lift_expressions
 
 Floats = NDArray[np.float64]
 
@@ -216,6 +221,9 @@ def parts_of(subject: Subject) -> dict[str, Floats]:
 
 def _parts(subject: Subject) -> Iterator[tuple[str, Floats]]:
     task, theta = subject.task, subject.theta
+    if task.loss.outer is not None:
+        yield from _parts_of_joint(subject)
+        return
     exact = map(sp.Rational, map(float, theta))
     values = dict(zip(task.equations.parameters, exact, strict=True))
     for name, loss in _terms(task):
@@ -230,7 +238,7 @@ def _parts(subject: Subject) -> Iterator[tuple[str, Floats]]:
         yield f"the explicit dependence of {name} on the parameters", explicit
         if task.from_initial:
             yield f"the dependence of z0 on the parameters, in {name},", total - given
-    if task.loss.running is not None:
+    if task.loss.runnings:
         m, n = task.m, task.equations.n_states
         steps = subject.reference
         if not isinstance(steps, str):
@@ -251,6 +259,26 @@ def _parts(subject: Subject) -> Iterator[tuple[str, Floats]]:
         yield "the explicit dependence of the loss on the parameters", total - blind
     except SymodeError:
         pass
+
+
+def _parts_of_joint(subject: Subject) -> Iterator[tuple[str, Floats]]:
+    """Yield what each part of a composite contributes, and what its weight makes of it."""
+    task, theta = subject.task, subject.theta
+    loss = task.loss
+    assert isinstance(loss, JointLoss)
+    compute, _ = prepare_rows(RowsTask.of(task, loss.parts()), DiscreteAdjoint())
+    found = compute(theta, subject.z0)
+    graph = lift_expressions(task.equations, [loss.outer], loss.symbols)
+    slopes = evaluate(derive_joint(graph, 0, task.m, loss.n_parts), 0.0, [], theta, found.values)
+    weights = np.array(slopes[2 + task.m :], dtype=float)
+    each = np.column_stack([found.theta, found.z0, found.t0, found.t1])
+    for symbol, w, part in zip(loss.symbols, weights, each, strict=True):
+        yield f"the part {symbol}", w * part
+        yield f"the difference that the factor dJ/d{symbol} makes,", (w - 1.0) * part
+    yield "the difference that all factors dJ/d(part) make,", (weights - 1.0) @ each
+    explicit = np.zeros(each.shape[1])
+    explicit[: task.m] = slopes[1 : 1 + task.m]
+    yield "the explicit dependence of the function of the parts on the parameters", explicit
 
 
 def _gradient(task: Task, loss: Loss, theta: Floats, z0: Floats | None) -> Floats:

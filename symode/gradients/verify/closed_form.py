@@ -133,8 +133,9 @@ class _Objective:
         self.task, self.flow, self.mp = task, flow, mp
         equations, loss = task.equations, task.loss
         arguments = (*equations.states, equations.time, *equations.parameters)
-        self.terminal = self._function(arguments, loss.terminal)
-        self.running = self._function(arguments, loss.running)
+        self.terminals = [(k, self._function(arguments, e)) for k, e in loss.terminals]
+        self.runnings = [(k, self._function(arguments, e)) for k, e in loss.runnings]
+        self.outer = self._function((*loss.symbols, *equations.parameters), loss.outer)
         self.observed: list[tuple[float, Callable[..., Any], Sequence[float]]] = []
         for group in loss.groups:
             term = self._function((*arguments, *group.data_symbols), group.expression)
@@ -171,20 +172,23 @@ class _Objective:
                 raise NoSolutionError(f"the exact gradient's numbers take more than {BUDGET:g} s")
             return self.flow(t, t0, z0, theta)
 
-        total = mp.mpc(0)
-        if self.terminal:
-            total += self.terminal(*along(t1), t1, *theta)
-        if self.running:
+        parts = [mp.mpc(0)] * task.loss.n_parts
+        for k, terminal in self.terminals:
+            parts[k] += terminal(*along(t1), t1, *theta)
+        for k, running in self.runnings:
             # On a straight line in the complex plane.
-            cost = lambda s: self.running(*along(t0 + s * (t1 - t0)), t0 + s * (t1 - t0), *theta)  # noqa: E731
+            def cost(s: Any, c: Callable[..., Any] = running) -> Any:
+                t = t0 + s * (t1 - t0)
+                return c(*along(t), t, *theta)
+
             found, error = mp.quad(cost, [0, 1], method="gauss-legendre", error=True)
             if error > mp.mpf(10) ** -20 * (1 + abs(found)):
                 raise NoSolutionError("the integral of the running cost does not converge")
-            total += found * (t1 - t0)
-        for at, term, data in self.observed:
+            parts[k] += found * (t1 - t0)
+        for k, (at, term, data) in zip(task.loss.row, self.observed, strict=True):
             t = t0 if at == task.t0 else t1 if at == task.t1 else mp.mpf(at)
-            total += term(*along(t), t, *theta, *(mp.mpf(float(d)) for d in data))
-        return total
+            parts[k] += term(*along(t), t, *theta, *(mp.mpf(float(d)) for d in data))
+        return self.outer(*parts, *theta) if self.outer else parts[0]
 
 
 def _check_flow(task: Task, flow: Flow, mp: Any, point: Sequence[Any]) -> None:

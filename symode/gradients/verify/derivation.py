@@ -65,6 +65,9 @@ class Derivation:
             (*system.a1, *system.a3), (*system.terminal_a1, *system.terminal_a3), strict=True
         )
         end = [(f"{latex(a)}({t}_{{1}})", latex(e)) for a, e in ends]
+        if system.weights:
+            weights = aligned((latex(w), latex(e)) for w, e in system.weights)
+            found.append(("Weights of the parts, known after the forward pass", weights))
         found.append(("At the end", aligned(end)))
         for jump in system.jumps:
             gains = zip((*system.a1, *system.a3), (*jump.a1, *jump.a3), strict=True)
@@ -95,6 +98,8 @@ class Derivation:
         ends = zip(
             (*system.a1, *system.a3), (*system.terminal_a1, *system.terminal_a3), strict=True
         )
+        title = "Weights of the parts, known after the forward pass"
+        found += [(title, equal(w, e)) for w, e in system.weights]
         found += [("At the end", equal(sp.Function(a.name)(end), e)) for a, e in ends]
         for jump in system.jumps:
             title = f"Jumps, at time {', '.join(f'{time:g}' for time in jump.times[:6])}"
@@ -146,6 +151,17 @@ class Derivation:
                 rf"\int_{{{t}_{{0}}}}^{{{t}_{{1}}}} \left({latex(system.running)}\right) d{t}"
             )
         total = "J &= " + " + ".join(terms)
+        if system.weights:
+            # The parts count by their weights, which are numbers after the forward pass.
+            total = f"J &= {latex(system.outer)} \\\\\n"
+            total += r"\mathrm{d}J &= \mathrm{d}\Bigl[" + " + ".join(terms) + r"\Bigr]_{w}"
+            total += "".join(
+                rf" + {latex(slope)}\,\mathrm{{d}}{latex(p)}"
+                for p, slope in zip(
+                    eq.parameters, gradient(system.outer, eq.parameters), strict=True
+                )
+                if slope != 0
+            )
         return body.replace("\n\\end{aligned}", f" \\\\\n{total}\n\\end{{aligned}}")
 
     def _blocks(self) -> str:

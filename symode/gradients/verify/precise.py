@@ -25,7 +25,7 @@ from symode.gradients.verify.subject import Subject
 from symode.kernels import types as kt
 from symode.solvers.native import native_method
 from symode.solvers.replay import Steps, steps_of
-from symode.symbolic.lift import lift_initial, lift_observation, lift_terminal
+from symode.symbolic.lift import lift_initial, lift_observation
 
 Floats = NDArray[np.float64]
 Numbers = list[Any]
@@ -85,7 +85,7 @@ class PreciseLoss:
         for tableau, count in steps.parts or ((task.options.tableau, steps.h.size),):
             self.methods += [self._exact(native_method(tableau))] * count
         self._use(0)
-        self.terminal = lift_terminal(task.equations, task.loss, task.n)
+        self.terminal = task.terminal_graph()
         self.observed = [
             (lift_observation(task.equations, group, task.n), row)
             for group in task.loss.groups
@@ -140,13 +140,16 @@ class PreciseLoss:
                 inside = task.times[k] != end
                 found[k] = self._inside(mp.mpf(h), z, stages, s) if inside else new
             z = new
-        total = mp.mpf(0)
-        if self.terminal is not None:
-            total += self._evaluate(self.terminal, task.t1, z, theta)[0]
+        parts = [mp.mpf(0)] * task.loss.n_parts
         for k, y in found.items():
             graph, data = self.observed[task.order[k]]
-            total += self._evaluate(graph, task.times[k], y, theta, data)[0]
-        return total
+            term = self._evaluate(graph, task.times[k], y, theta, data)[0]
+            parts[task.loss.row[task.order[k]]] += term
+        if task.loss.outer is not None:
+            return self._evaluate(self.terminal, task.t1, z, theta, parts)[0]
+        if self.terminal is not None:
+            parts[0] += self._evaluate(self.terminal, task.t1, z, theta)[0]
+        return parts[0]
 
     def _evaluate(self, graph: Any, t: Any, z: Any, theta: Any, v: Any = None) -> Numbers:
         values: Numbers = evaluate(graph, t, z, theta, v, self.arithmetic)

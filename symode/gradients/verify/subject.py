@@ -23,7 +23,7 @@ from symode.solvers.replay import Steps, steps_of
 
 if TYPE_CHECKING:
     from symode.gradients.verify.proof import Statement
-    from symode.gradients.verify.reference import Reference
+    from symode.gradients.verify.reference_run import Reference
 
 Floats = NDArray[np.float64]
 

@@ -11,6 +11,7 @@ from gradients.mutation import mutants
 import symode
 import symode.gradients.task as task_module
 import symode.gradients.verify.proof as proof
+import symode.gradients.verify.theorem as theorem
 from symode.gradients.value_and_grad import make_task
 from symode.symbolic.derive import FIELD_KERNELS
 from symode.symbolic.lift import lift_field, lift_initial, lift_observation, lift_terminal
@@ -78,7 +79,7 @@ def test_a_mutant_of_a_loss_or_of_z0_is_false(lift, monkeypatch):
         return (graphs[0], whole) if lift is lift_initial else whole
 
     for change in range(6):
-        monkeypatch.setattr(proof, lift.__name__, lambda *a, change=change: broken(change, *a))
+        monkeypatch.setattr(theorem, lift.__name__, lambda *a, change=change: broken(change, *a))
         assert "false" in hows(task_of()).values(), change
 
 
