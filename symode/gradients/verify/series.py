@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import MAX_EMAX, MIN_EMIN, ROUND_HALF_EVEN, Context, Decimal, getcontext
+from functools import lru_cache
 from typing import Any, Final
 
 import mpmath
@@ -185,7 +186,7 @@ class SeriesGraph:
 
     def _leading(self, inputs: Inputs, mp: Any) -> list[Numbers]:
         """Return all nodes as dual numbers: values first, then tangents from slopes' values."""
-        operations = mpmath_arithmetic(mp).operations
+        operations = _operations(mp)
         of_kind = {"z": inputs.z, "p": inputs.p, "v": inputs.v}
         values: list[Any] = []
         for i, (op, args, payload) in enumerate(
@@ -295,6 +296,11 @@ class SeriesGraph:
                     else _product(scaled[-1], d)
                 )
         return total / k
+
+
+@lru_cache(maxsize=8)
+def _operations(mp: Any) -> Any:
+    return mpmath_arithmetic(mp).operations
 
 
 def _product(a: Numbers, b: Numbers) -> Numbers:
