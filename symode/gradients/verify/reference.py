@@ -1,20 +1,23 @@
-r"""The reference: J and its gradient to 30 digits, by Taylor series in arbitrary precision.
+r"""The reference: J and its gradient to 30 digits, in arbitrary precision.
 
-The series solve the user's equations step after step, each with derivatives in
+Taylor series solve the user's equations step after step, each with derivatives in
 :math:`(\theta, z_0)`, so nothing of the compiled solvers and of the derived products takes part.
-Two runs, of different orders on different steps, give the error estimate.
+Where their steps would be too many, for stiff equations, Radau collocation of high order does. Two
+runs, of different orders on different steps, give the error estimate.
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from decimal import Decimal, localcontext
 
 import numpy as np
 from numpy.typing import NDArray
 
 from symode.gradients.task import Task
-from symode.gradients.verify.reference_run import GUARD, Reference
+from symode.gradients.verify.reference_collocation import CollocationRun
+from symode.gradients.verify.reference_run import GUARD, Reference, Run, TooLongError
 from symode.gradients.verify.reference_taylor import TaylorRun
 from symode.gradients.verify.report import Check, digits_of
 from symode.gradients.verify.series import NoSeriesError, precision
@@ -26,6 +29,9 @@ Floats = NDArray[np.float64]
 DIGITS = 30
 #: Seconds of work that a reference may take where it was not asked for, and where it was.
 BUDGET, ASKED_BUDGET = 1.5, 60.0
+#: Seconds of collocation where it was not asked for: who is sent there by Taylor series has a stiff
+#: model. Seconds that Taylor series have before collocation is tried.
+STIFF_BUDGET, TRIAL = 6.0, 5.0
 #: Largest multiples of a method's tolerance by which its gradient may be off.
 UNKNOWN = 1e-2
 
@@ -75,13 +81,38 @@ def make_reference(
     Raises
     ------
     NoSeriesError
-        When the equations have no Taylor series, or the budget does not suffice.
+        When the equations have no Taylor series (a kink, say), or the budget does not suffice.
     """
+    attempts: list[tuple[type[Run], float]] = [
+        (TaylorRun, min(budget, TRIAL)), (CollocationRun, max(budget, STIFF_BUDGET)),
+    ]  # fmt: skip
+    if budget > TRIAL:
+        attempts.append((TaylorRun, budget))
+    said: dict[str, str] = {}
+    for kind, seconds in attempts:
+        try:
+            return _agreed(kind, task, theta, z0, digits, seconds)
+        except TooLongError as error:
+            said[kind.kind] = f"about {error.seconds:.0f} s of {kind.kind}"
+        except NoSeriesError as error:
+            if kind is TaylorRun:
+                raise
+            said[kind.kind] = f"{kind.kind} finds none: {error}"
+    raise TooLongError(
+        f"{digits} digits would take {'; '.join(said.values())}; ask with reference_digits= to "
+        f"spend up to {ASKED_BUDGET:.0f} s, or for fewer digits"
+    )
+
+
+def _agreed(
+    kind: type[Run], task: Task, theta: Floats, z0: Floats | None, digits: int, budget: float
+) -> Reference:
+    """Return the better of two runs of different orders, with the digits in which they agree."""
     deadline = time.thread_time() + budget
     runs = []
     for k, more in enumerate((0, 7)):
         with localcontext(precision(digits + GUARD + more)):
-            solver = TaylorRun(task, theta, z0, digits + 4 + more)
+            solver = kind(task, theta, z0, digits + 4 + more)
             # The first run may have its share only: what is left must do for the second.
             limit = deadline - (1 - k) * budget * 0.55
             runs.append(solver.run(limit))
@@ -99,7 +130,4 @@ def make_reference(
     known = float(digits + 4) if error == 0 else float(-error.log10())
     if not known >= min(8.0, digits / 2):
         raise NoSeriesError("two runs of different orders do not agree")
-    return Reference(
-        tight.value, tight.theta, tight.z0, tight.t0, tight.t1, tight.times, known, tight.steps,
-        tight.order, tight.costs, tight.kind,
-    )  # fmt: skip
+    return replace(tight, digits=known)

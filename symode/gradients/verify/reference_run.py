@@ -28,7 +28,11 @@ GUARD = 12
 
 
 class TooLongError(NoSeriesError):
-    """The reference would take longer than it may."""
+    """The reference would take longer than it may: about so many seconds, where that is known."""
+
+    def __init__(self, message: str, seconds: float = float("nan")) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 @dataclass(frozen=True)

@@ -55,11 +55,7 @@ class TaylorRun(Run):
             now = time.thread_time()
             done = float(abs(t - t0) / abs(t1 - t0))
             if now > limit or (steps >= 3 and begun + (now - begun) / done > limit + (limit - now)):
-                raise TooLongError(
-                    f"{self.digits} digits would take about {(now - begun) / done:.0f} s of Taylor "
-                    "steps (few digits of a stiff or long problem cost many); ask with "
-                    "reference_digits= to spend up to a minute"
-                )
+                raise TooLongError("too long", (now - begun) / done)
             if not all(v.is_finite() for v in z.ravel()):
                 raise NoSeriesError("the series leaves the finite numbers")
         assert first is not None
