@@ -6,7 +6,7 @@ nesting depths of a few hundred; models must be readable at 3000.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import sympy as sp
 
@@ -77,3 +77,38 @@ def symbols_in(expressions: Iterable[sp.Basic]) -> tuple[sp.Symbol, ...]:
         if isinstance(node, sp.Symbol):
             found.setdefault(node)
     return tuple(found)
+
+
+def substituted(
+    expression: sp.Basic,
+    known: Mapping[sp.Basic, sp.Basic],
+    finish: Callable[[sp.Basic], sp.Basic] = lambda node: node,
+) -> sp.Basic:
+    """Return an expression with symbols replaced, each shared subtree once.
+
+    Other keys than symbols are replaced where they are the very same object; ``finish`` sees every
+    node that is formed, and may return another for it.
+
+    SymPy's ``xreplace`` visits a shared subtree as often as it is written: time exponential in the
+    length of a chain of definitions.
+
+    Examples
+    --------
+    >>> import sympy as sp
+    >>> x, y = sp.symbols("x y")
+    >>> substituted(sp.sin(x) + x, {x: 2 * y})
+    2*y + sin(2*y)
+    """
+    if not known:
+        return expression
+    done: dict[int, sp.Basic] = {}
+    objects = {id(key): value for key, value in known.items()}
+    for node in postorder(expression):
+        if isinstance(node, sp.Symbol) or id(node) in objects:
+            is_symbol = isinstance(node, sp.Symbol)
+            done[id(node)] = known.get(node, node) if is_symbol else objects[id(node)]
+            continue
+        args = [done.get(id(arg), arg) for arg in node.args]
+        same = all(a is b for a, b in zip(args, node.args, strict=True))
+        done[id(node)] = node if same else finish(node.func(*args))
+    return done[id(expression)]

@@ -10,6 +10,7 @@ import sympy as sp
 
 pytest.importorskip("libsbml", reason="libSBML is not installed (extra sbml)")
 
+from bridges.little import Little
 from bridges.suite import CASES, faults_of
 
 import symode
@@ -181,3 +182,47 @@ def test_events_keep_amounts_where_a_volume_jumps_and_have_gradients() -> None:
     # S(1) = 4 w + k (1 - (w - 3) / k)
     assert found.theta["w"] == pytest.approx(3, rel=1e-7)
     assert found.theta["k"] == pytest.approx(1, rel=1e-7)
+
+
+def constant(formula: str) -> Little:
+    return Little().variable("x", 1).rate("x", formula)
+
+
+def chain(length: int, first: str, law: str, use: str = "assign") -> Little:
+    """Return rules that each use the one before twice: written out, 2^length operations."""
+    little = Little().variable("x", 1).rate("x", "-x").variable("r0").assign("r0", first)
+    for i in range(1, length):
+        little.variable(f"r{i}").assign(
+            f"r{i}", law.replace("(r)", f"(r{i - 1})").replace("* r", f"* r{i - 1}")
+        )
+    getattr(little.variable("y"), use)("y", f"r{length - 1}")
+    return little
+
+
+BOMBS = {
+    "power": (constant("9^9^9^9"), "outside the range of double precision"),
+    "root": (constant("(1/3)^(10^9) + (3^(1/10^6))^(10^9)"), "outside the range"),
+    "factorial": (constant("factorial(10^9)"), "outside the range"),
+    "exponentials": (constant("floor(exp(exp(exp(exp(3)))))"), "outside the range"),
+    "long products": (constant("*".join(["1e300"] * 30)), "outside the range"),
+    "chain of rules": (chain(60, "x / 9", "cos(r) * r + 1"), None),
+    "chain of constants": (chain(60, "0.3", "cos(r) * r"), None),
+    "chain of initial values": (chain(40, "x / 9", "cos(r) * r", "initial"), None),
+    "chain behind an algebraic rule": (chain(40, "x / 9", "cos(r) * r").variable("z")
+                                       .algebraic("z + r39"), None),
+    "far too long a chain": (chain(900, "x / 9", "cos(r) * r"), "nested too deeply"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("label", BOMBS)
+def test_formulas_that_explode_are_read_or_refused_quickly(label: str) -> None:
+    little, words = BOMBS[label]
+    text = little.text()
+    begun = time.perf_counter()
+    if words is None:
+        symode.read_sbml(text)
+    else:
+        with pytest.raises(ImportFileError, match=words):
+            symode.read_sbml(text)
+    # Quickly: written out, or computed exactly, they would take years.
+    assert time.perf_counter() - begun < 20

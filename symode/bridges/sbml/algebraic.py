@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import sympy as sp
 from sympy.core.relational import Relational
 
-from symode.equations.walk import distinct_nodes, symbols_in
+from symode.equations.walk import distinct_nodes, substituted, symbols_in
 from symode.errors import ImportFileError
 from symode.symbolic.differentiate import gradient
 
@@ -93,7 +93,7 @@ def solve_rules(assembly: _Assembly) -> None:
     needs = {key: {s.name for s in symbols_in([g])} & set(symbols) for key, g in equations.items()}
     for block in _blocks(needs):
         known = {symbols[key]: value for key, value in assembly.solved.items()}
-        rows = [equations[key].xreplace(known) for key in block]
+        rows = [substituted(equations[key], known) for key in block]
         found = _linear_solution(rows, [symbols[key] for key in block])
         if found is None:
             assembly.implicit.update(zip(block, rows, strict=True))
@@ -198,13 +198,17 @@ def _linear_solution(rows: Sequence[sp.Expr], unknown: Sequence[sp.Symbol]) -> l
     for node in distinct_nodes(rows):
         if isinstance(node, _KINKED) and inside & set(symbols_in([node])):
             return None
-    matrix = [[sp.expand(c) for c in gradient(row, unknown)] for row in rows]
+    matrix = [gradient(row, unknown) for row in rows]
     if inside & set(symbols_in([c for row in matrix for c in row])):
         return None
     zero = dict.fromkeys(unknown, sp.S.Zero)
-    right = sp.Matrix([-row.xreplace(zero) for row in rows])
+    rest = [-substituted(row, zero) for row in rows]
+    if len(unknown) == 1:
+        # Without a matrix, which asks much of its entries.
+        slope = matrix[0][0]
+        return None if slope.is_zero else [rest[0] if slope == 1 else rest[0] / slope]
     system = sp.Matrix(matrix)
-    if len(unknown) > 6 or sp.expand(system.det()) == 0:
+    if len(unknown) > 4 or system.det() == 0:
         # Large blocks are the solver's; singular ones it refuses with a reason.
         return None
-    return list(system.LUsolve(right)) if len(unknown) > 1 else [right[0] / system[0, 0]]
+    return list(system.LUsolve(sp.Matrix(rest)))

@@ -13,12 +13,14 @@ from typing import Any
 import sympy as sp
 
 from symode.bridges.sbml.algebraic import guess, solve_rules
+from symode.bridges.sbml.constants import tame
 from symode.bridges.sbml.events import assignments, events_of, expressions_of
 from symode.bridges.sbml.formulas import Formulas, is_finite
+from symode.bridges.sbml.order import in_order
 from symode.bridges.sbml.quantities import Quantity, collect, refuse_unsupported
 from symode.equations.equations import Equations
 from symode.equations.mass import Mass
-from symode.equations.walk import symbols_in
+from symode.equations.walk import substituted, symbols_in
 from symode.errors import ImportFileError, ModelError
 from symode.symbolic.differentiate import gradient
 
@@ -81,9 +83,12 @@ class _Assembly:
         self._rates: dict[str, sp.Expr] = {}
         self._active: list[str] = []
         self._states = {sp.Symbol(q.state_name): q for q in self.quantities.values() if q.is_state}
+        in_order(self, self.value)
         solve_rules(self)
         # What was built in unknowns is built again in what they are.
         self._values = {}
+        in_order(self, self.value)
+        in_order(self, self.initial)
 
     # -- what an id means at time t ----------------------------------------------------------
 
@@ -175,7 +180,7 @@ class _Assembly:
                 known[symbol] = self._start(q)
             elif symbol.name in self.implicit:
                 self.initial(symbol.name)
-        return expression.xreplace(known)
+        return substituted(expression, known, lambda node: tame(node, "an initial value"))
 
     def _start(self, q: Quantity) -> sp.Expr:
         """Return the initial value of a state."""
@@ -333,7 +338,7 @@ class _Assembly:
             if q.is_parameter and q not in free
         }
         values = {
-            key: self.value(key).xreplace(unset) for key in (*self.quantities, *self.reactions)
+            key: substituted(self.value(key), unset) for key in (*self.quantities, *self.reactions)
         }
         return Assembled(equations, theta, values, concentrations, amounts, title)
 

@@ -12,7 +12,7 @@ import sympy as sp
 from sympy.core.relational import Relational
 from sympy.logic.boolalg import Boolean
 
-from symode.equations.walk import distinct_nodes
+from symode.equations.walk import distinct_nodes, substituted
 
 #: Pieces of one expression that are told apart in a trigger.
 MOST_PIECES = 16
@@ -59,7 +59,7 @@ def _by_pieces(relation: Relational, node: sp.Piecewise) -> Boolean:
     before: list[Boolean] = []
     found: list[Boolean] = []
     for value, condition in node.args:
-        found.append(sp.And(*before, condition, relation.xreplace({node: value})))
+        found.append(sp.And(*before, condition, substituted(relation, {node: value})))
         before.append(sp.Not(condition))
     return sp.Or(*found)
 

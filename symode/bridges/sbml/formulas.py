@@ -9,6 +9,7 @@ from typing import Any, Final
 import sympy as sp
 from sympy.logic.boolalg import Boolean
 
+from symode.bridges.sbml.constants import factorial, power, tame
 from symode.equations.walk import distinct_nodes
 from symode.errors import ImportFileError
 
@@ -71,6 +72,9 @@ class Formulas:
         return _truth(self._build(tree, resolve, where, ()))
 
     def _build(self, tree: Any, resolve: Resolve, where: str, calls: tuple[str, ...]) -> sp.Basic:
+        return tame(self._node(tree, resolve, where, calls), where)
+
+    def _node(self, tree: Any, resolve: Resolve, where: str, calls: tuple[str, ...]) -> sp.Basic:
         self.nodes += 1
         if self.nodes > MOST_NODES:
             raise ImportFileError(f"{where} has more than {MOST_NODES} operations.")
@@ -117,7 +121,9 @@ class Formulas:
             return _quotient(a, b, where)
         if kind in (lib.AST_POWER, lib.AST_FUNCTION_POWER):
             a, b = numbers()
-            return a**b
+            return power(a, b, where)
+        if kind == lib.AST_FUNCTION_FACTORIAL:
+            return factorial(numbers()[0], where)
         if kind in self._unary and tree.getNumChildren() == 1:
             return self._unary[kind](*numbers())
         if kind == lib.AST_FUNCTION_LOG:
@@ -128,7 +134,7 @@ class Formulas:
         if kind == lib.AST_FUNCTION_ROOT:
             parts = numbers()
             degree, x = (sp.Integer(2), parts[0]) if len(parts) == 1 else parts
-            return x ** (1 / degree)
+            return power(x, _quotient(sp.S.One, degree, where), where)
         if kind == lib.AST_FUNCTION_MIN:
             return sp.Min(*numbers())
         if kind == lib.AST_FUNCTION_MAX:
@@ -264,7 +270,6 @@ def _unary_table(lib: Any) -> dict[int, Callable[[sp.Expr], sp.Expr]]:
         lib.AST_FUNCTION_LN: sp.log,
         lib.AST_FUNCTION_FLOOR: sp.floor,
         lib.AST_FUNCTION_CEILING: lambda x: -sp.floor(-x),
-        lib.AST_FUNCTION_FACTORIAL: lambda x: sp.gamma(x + 1),
         lib.AST_FUNCTION_SIN: sp.sin,
         lib.AST_FUNCTION_COS: sp.cos,
         lib.AST_FUNCTION_TAN: sp.tan,

@@ -115,7 +115,13 @@ def read_sbml(source: Any) -> SbmlModel:
     properties.addOption("promoteLocalParameters", True)
     if document.convert(properties) != libsbml.LIBSBML_OPERATION_SUCCESS:
         raise ImportFileError(f"{name}: local parameters could not be told apart.")
-    found: Assembled = assemble(document.getModel(), libsbml, name)
+    try:
+        found: Assembled = assemble(document.getModel(), libsbml, name)
+    except RecursionError:
+        raise ImportFileError(
+            f"{name}: its formulas, put into each other, are nested too deeply for SymPy; make "
+            "some of the quantities in the chain states."
+        ) from None
     return SbmlModel(
         found.equations,
         found.theta,
