@@ -86,7 +86,7 @@ class _Assembly:
         in_order(self, self.value)
         solve_rules(self)
         # What was built in unknowns is built again in what they are.
-        self._values = {}
+        self._values, self._initials, self._rates = {}, {}, {}
         in_order(self, self.value)
         in_order(self, self.initial)
 
