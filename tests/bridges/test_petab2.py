@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import symode
 from symode.errors import ImportFileError, OptionError
@@ -392,6 +393,28 @@ def test_a_published_problem_turned_into_version_2_keeps_its_likelihood(name, tm
         library.petab1to2(path, output_dir=tmp_path)
     old, new = symode.read_petab(path), symode.read_petab(tmp_path / path.name)
     assert new.llh() == pytest.approx(old.llh(), rel=1e-12)
+
+
+def test_bounds_stay_inside_the_support_of_priors_and_priors_are_in_the_objective(tmp_path) -> None:
+    path = write(
+        tmp_path,
+        sbml(**DECAY),
+        parameters="+ priorDistribution priorParameters\nk 0 5 0.7 true log-normal 0;1\n"
+        "gain 0.1 9 1 true uniform 0.5;20\noffset -1 3 0 true - -",
+        measurements="obs - 1 1.1",
+        observables="obs gain*x+offset 0.1",
+    )
+    problem = symode.read_petab(path)
+    # At 0 the density of k is 0: no search should end there.
+    np.testing.assert_allclose(problem.space.lower, [5e-12, 0.5, -1.0])
+    np.testing.assert_allclose(problem.space.upper, [5.0, 9.0, 3.0])
+    theta = {"k": 0.6, "gain": 1.2, "offset": 0.1}
+    wanted = stats.lognorm(1.0).logpdf(0.6) - stats.lognorm(1.0).logcdf(5.0)
+    wanted += -np.log(8.5) - np.log(4.0)
+    assert problem.log_prior(theta) == pytest.approx(wanted, rel=1e-12)
+    value, _ = problem.objective(problem.point(theta))
+    assert value == pytest.approx(-problem.llh(theta) - wanted, rel=1e-12)
+    assert np.isfinite(symode.fit(problem, starts=3, seed=0).value)
 
 
 # -- written back ----------------------------------------------------------------------------------

@@ -34,6 +34,8 @@ from symode.problems.densities import TruncatedPrior
 
 Floats = NDArray[np.float64]
 
+#: Lower bound, relative to the upper one, where a prior has no finite density at 0.
+SMALLEST = 1e-12
 #: Unless the caller says otherwise. Likelihoods of published problems agree to 1e-6 and better with
 #: these; most of them are stiff somewhere within the bounds of their parameters.
 DEFAULTS: dict[str, Any] = {"solver": "rodas5p", "rtol": 1e-8, "atol": 1e-10}
@@ -300,5 +302,16 @@ def _bounds(table: Mapping[str, Any], name: str, prior: Any) -> tuple[float, flo
     low, high = table[name]["lowerBound"], table[name]["upperBound"]
     low, high = (-np.inf if low != low else low), (np.inf if high != high else high)
     if isinstance(prior, TruncatedPrior):
-        return max(low, prior.support[0]), min(high, prior.support[1])
+        low, high = max(low, prior.support[0]), min(high, prior.support[1])
+        if low == 0.0 and not _is_finite_at_0(prior):
+            # A search that ends at its bound must not end where the density is 0 or infinite.
+            low = SMALLEST * (high if np.isfinite(high) else 1.0)
     return low, high
+
+
+def _is_finite_at_0(prior: TruncatedPrior) -> bool:
+    try:
+        with np.errstate(all="ignore"):
+            return bool(np.isfinite(prior.terms(0.0)).all())
+    except ZeroDivisionError:
+        return False
