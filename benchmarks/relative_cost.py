@@ -143,7 +143,7 @@ def small(m: int) -> tuple[Task, np.ndarray, np.ndarray]:
 
 
 def calibrate(turns: int) -> None:
-    """Print the constants of `symode.gradients.choose`, by least squares over 1 to 4 directions.
+    """Print the constants of `symode.gradients.choose`, by least squares over 1 to 16 directions.
 
     What a call costs besides its steps is taken off first.
     """
@@ -153,7 +153,9 @@ def calibrate(turns: int) -> None:
     found: dict[bool, list[tuple[int, float, float]]] = {False: [], True: []}
     for name in ("network_20", "brusselator_40", "hires"):
         whole, theta, z0 = task_of(name, 1e-6)
-        for q in (1, 2, 4):
+        for q in [
+            q for q in (1, 2, 4, 8, 16) if q <= whole.m and (q <= 4 or not whole.options.is_stiff)
+        ]:
             task = Task(
                 whole.equations, whole.loss, whole.t0, whole.t1, whole.options, False,
                 asked=Asked(tuple(range(q)), (), False),

@@ -14,6 +14,7 @@ from symode.codegen.compiled import NativeModel
 from symode.codegen.reference import evaluate
 from symode.equations.vector_loss import Outer, Rows
 from symode.errors import GradientError
+from symode.gradients.blocks import Blocks
 from symode.gradients.choose import choose_rows
 from symode.gradients.methods import (
     DiscreteAdjoint,
@@ -29,6 +30,7 @@ from symode.kernels import types as kt
 from symode.solvers import native
 from symode.solvers.forward import Forward
 from symode.status import SUCCESS
+from symode.symbolic.block_adjoint import block_of
 from symode.symbolic.derive import Field, derive_dense, derive_joint, derive_scalar
 from symode.symbolic.graph import Builder, Graph
 from symode.symbolic.lift import lift_expressions
@@ -211,12 +213,22 @@ class ForwardRows:
 
 
 class AdjointRows(WatchedRunner):
-    """Row by row: the transpose of one forward pass's steps, for each row of losses."""
+    """The transpose of one forward pass's steps, for each row of losses.
 
-    kernels = ("vjp",)
+    Over explicit steps several rows go back together, see `Blocks`; over implicit ones row by row.
+    """
+
+    kernels: tuple[str, ...] = ("vjp",)
     derivative = "second"
     switches = True
     found: RawJacobian
+
+    def __init__(self, task: RowsTask, watched: tuple[int, ...] = ()) -> None:
+        explicit = not task.options.is_stiff
+        self.width = block_of(task.field, len(task.rows.names)) if explicit else 0
+        if self.width:
+            self.kernels = ("vjp", f"vjp_block{self.width}")
+        super().__init__(task, watched)
 
     def __call__(self, theta: Floats, z0: Floats | None) -> RawJacobian:  # type: ignore[override]
         """Return the Jacobian, see `RowsMethod`."""
@@ -241,15 +253,52 @@ class AdjointRows(WatchedRunner):
         parts = evaluate_rows(task, self.compiled, field, forward, self.table)
         forward.end()
         r, states = parts.values.size, task.equations.n_states
-        dz0, dt0 = np.empty((r, states)), np.empty(r)
-        for i in range(r):
-            self._pull_back(task, parts, i, z0 is None)
-            parts.theta[i] = self.gradient.theta
-            dz0[i], dt0[i] = self.gradient.lam[:states], self.gradient.scalars[kt.DT0]
+        dz0, dt0, passes = np.empty((r, states)), np.empty(r), r
+        explicit = all(isinstance(segment.method, kt.Erk) for segment in forward.segments)
+        if self.width and explicit and isinstance(forward.method, kt.Erk):
+            passes = self._pull_blocks(task, parts, dz0, dt0, z0 is None)
+        else:
+            for i in range(r):
+                self._pull_back(task, parts, i, z0 is None)
+                parts.theta[i] = self.gradient.theta
+                dz0[i], dt0[i] = self.gradient.lam[:states], self.gradient.scalars[kt.DT0]
         _check(task, parts.theta.sum(axis=1) + dz0.sum(axis=1))
-        stats = {"method": "discrete", "forward": forward.stats, "backward_passes": r}
+        stats = {"method": "discrete", "forward": forward.stats, "backward_passes": passes}
         self.found = RawJacobian(parts.values, parts.theta, dz0, dt0, parts.dt1, stats)
         return peak
+
+    @cached_property
+    def blocks(self) -> Blocks:
+        """Memory to carry several rows back at once."""
+        task, field = self.task, native.field_of(self.system)
+        method = self.forward.method
+        assert isinstance(method, kt.Erk)
+        return Blocks.of(self.width, field, method, self.compiled, task.m)
+
+    def _pull_blocks(
+        self, task: RowsTask, parts: Parts, dz0: Floats, dt0: Floats, from_initial: bool
+    ) -> int:
+        """Carry the adjoints of all rows back, some at a time; return the number of passes."""
+        blocks, table, p = self.blocks, self.table, self.system.p
+        r, m, states, start = parts.values.size, task.m, dz0.shape[1], self.table.n_start
+        slope = self.compiled.call("rhs", task.t0, self.z0, p)
+        for first in range(0, r, blocks.width):
+            rows = np.arange(first, min(first + blocks.width, r))
+            lam, theta = parts.lam[rows], parts.theta[rows]
+            mine = (task.row[:, None] == rows)[:, :, None]
+            seeds = np.where(mine, parts.seeds[:, None, :], 0.0)
+            status = blocks.pull_back(self.forward, table, seeds, lam, theta)
+            if status != SUCCESS:
+                raise failed_backward(task, task.t1, status, "Tighten the tolerances.")
+            dt0[rows] = parts.dt0[rows] - lam @ slope
+            lam += seeds[:start].sum(axis=0)
+            if from_initial:
+                for i in range(rows.size):
+                    through = self.compiled.call("initial_vjp", task.t0, self.z0, p, lam[i])
+                    theta[i] += through[:m]
+                    dt0[rows[i]] += through[m]
+            parts.theta[rows], dz0[rows] = theta, lam[:, :states]
+        return -(-r // blocks.width)
 
     def _pull_back(self, task: RowsTask, parts: Parts, i: int, from_initial: bool) -> None:
         """Carry the adjoint of one row back over all steps."""

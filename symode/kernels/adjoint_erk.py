@@ -44,7 +44,8 @@ def pull(
     """
     bar = scratch.k
     moved = False
-    for i in range(system.n):
+    wide = scratch.z.size
+    for i in range(wide):
         if bar[row, i] != 0.0:
             moved = True
     if not moved:
@@ -63,8 +64,8 @@ def pull(
         scratch.out,
         0,
     )
-    for i in range(system.m):
-        theta[i] += scratch.out[system.n + i]
+    for i in range(theta.size):
+        theta[i] += scratch.out[wide + i]
     return True
 
 
@@ -79,8 +80,12 @@ def adjoint_erk(
     gradient: Gradient,
     budget: int,
 ) -> int:
-    """Carry lam from z_N back to z_0; count[LEFT] steps and count[NEXT_OBS] observations remain."""
-    n, count = system.n, scratch.count
+    """Carry lam from z_N back to z_0; count[LEFT] steps and count[NEXT_OBS] observations remain.
+
+    Several adjoints travel together where lam holds them one after the other, with theta, seeds and
+    rows of scratch.k to match, and a product that takes them all.
+    """
+    n, wide, count = system.n, gradient.lam.size, scratch.count
     lam, theta = gradient.lam, gradient.theta
     bar = scratch.k  # adjoints of the stages; the forward pass has stored its own
     shared = method.n_dense  # row for the adjoint of the stage shared with the step after
@@ -89,61 +94,61 @@ def adjoint_erk(
     for _ in range(budget):
         if count[LEFT] == 0:
             if method.fsal and pull(system, store.t[0], store.z, 0, shared, scratch, theta):
-                for i in range(n):
+                for i in range(wide):
                     lam[i] += scratch.out[i]
             return SUCCESS
         step = count[LEFT] - 1
         t, h, k = store.t[step], store.h[step], store.k[step]
         z = store.z[step]
         for s in range(method.n_stages):
-            for i in range(n):
+            for i in range(wide):
                 bar[s, i] = 0.0
-        for i in range(n):
+        for i in range(wide):
             base[i] = 0.0
         inside = False
         while count[NEXT_OBS] > count[FIRST_OBS] and observations.step[count[NEXT_OBS] - 1] == step:
             o = count[NEXT_OBS] - 1
             if observations.s[o] == 1.0:
-                for i in range(n):
+                for i in range(wide):
                     lam[i] += loss.seeds[o, i]
             else:
                 if not inside:
                     for s in range(method.n_stages, method.n_dense):
-                        for i in range(n):
+                        for i in range(wide):
                             bar[s, i] = 0.0
                 inside = True
                 interpolant_weights(method, observations.s[o], h, scratch.weights)
-                for i in range(n):
+                for i in range(wide):
                     base[i] += loss.seeds[o, i]
                 for s in range(method.n_dense):
-                    for i in range(n):
+                    for i in range(wide):
                         bar[s, i] += scratch.weights[s] * loss.seeds[o, i]
             count[NEXT_OBS] = o
         if inside:
             for s in range(method.n_dense - 1, last, -1):
                 _pull_stage(method, system, t, h, z, k, s, scratch, base, theta)
         if method.fsal:
-            for i in range(n):
+            for i in range(wide):
                 bar[last, i] += bar[shared, i]
             if pull(system, store.t[step + 1], store.z, (step + 1) * n, last, scratch, theta):
-                for i in range(n):
+                for i in range(wide):
                     lam[i] += scratch.out[i]
         top = last if method.fsal else method.n_stages
         for s in range(top):
             w = h * method.b[s]
-            for i in range(n):
+            for i in range(wide):
                 bar[s, i] += w * lam[i]
-        for i in range(n):
+        for i in range(wide):
             base[i] += lam[i]
         for s in range(top - 1, 0, -1):
             _pull_stage(method, system, t, h, z, k, s, scratch, base, theta)
         if method.fsal:
-            for i in range(n):
+            for i in range(wide):
                 bar[shared, i] = bar[0, i]
         elif pull(system, t, store.z, step * n, 0, scratch, theta):
-            for i in range(n):
+            for i in range(wide):
                 base[i] += scratch.out[i]
-        for i in range(n):
+        for i in range(wide):
             lam[i] = base[i]
         count[LEFT] = step
     return PAUSED
@@ -155,7 +160,7 @@ def _pull_stage(
     scratch: Scratch, base: Floats, theta: Floats,
 ) -> None:  # fmt: skip
     """Move the adjoint of stage s to the step's start and to the stages before it."""
-    n, bar = system.n, scratch.k
+    n, bar = base.size, scratch.k
     combine(z, h, method.a, s, s, k, scratch.stage)
     if pull(system, t + method.c[s] * h, scratch.stage, 0, s, scratch, theta):
         for i in range(n):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from symode.symbolic.block_adjoint import ADJOINT_BLOCKS
 from symode.symbolic.derive import Field, chosen, inputs, sparse_rows
 from symode.symbolic.graph import Builder, Graph
 from symode.symbolic.tangent import tangent_sweep
@@ -72,4 +73,5 @@ BLOCK_KERNELS: Final[dict[str, tuple[str, Callable[[Field], Graph]]]] = {
     "slopes": ("field", lambda field: derive_slopes(field)[0]),
     "jvp_block8": ("product", lambda field: derive_block(field, 8)),
     "jvp_block4": ("product", lambda field: derive_block(field, 4)),
+    **ADJOINT_BLOCKS,
 }

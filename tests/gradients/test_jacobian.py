@@ -138,7 +138,8 @@ def test_the_cheaper_way_is_taken_and_said():
         found = MODEL.jacobian(losses, SPAN, theta=THETA)
         assert found.stats["method"] == way
         assert "evaluations of f" in found.stats["reason"]
-    assert MODEL.jacobian(many, SPAN, theta=THETA, method="discrete").stats["backward_passes"] == 17
+    # Seventeen rows, up to eight a pass.
+    assert MODEL.jacobian(many, SPAN, theta=THETA, method="discrete").stats["backward_passes"] == 3
     assert MODEL.jacobian(few, SPAN, theta=THETA, method="backsolve").stats["forward_passes"] == 1
 
 
@@ -265,3 +266,36 @@ def test_models_with_a_mass_matrix_have_rows():
     rate, end = 1.7, 3 * 0.7 / 1.7
     x1 = end + (1 - end) * np.exp(-rate)
     assert found.values["end"] == pytest.approx((2.1 - x1) ** 2, rel=1e-6)
+
+
+@pytest.mark.parametrize("solver", ["tsit5", "vern7"])
+@pytest.mark.parametrize("rows", [3, 5, 8, 11])
+@pytest.mark.parametrize("initial", [False, True])
+def test_rows_that_go_back_together_are_those_that_go_alone(solver, rows, initial, monkeypatch):
+    x, y, a, b = sp.symbols("x y a b")
+    start = {x: 1 + a, y: b**2} if initial else None
+    model = symode.Model(
+        {x: a * y - x * y / (1 + x), y: x / (1 + x) - b * y}, parameters=[a, b], initial=start
+    )
+    # Some at t0, some at t1, one time twice, and a row that ends early.
+    losses = {
+        f"row {i}": symode.Loss(
+            observations=[(0.0, x * (i + 1)), (0.3 + 0.1 * i, x * y), (0.3 + 0.1 * i, y**2)],
+            terminal=x * y + i * y if i % 2 else None,
+            running=x**2 if i % 3 == 2 else None,
+        )
+        for i in range(rows)
+    }
+    ask = lambda: model.jacobian(  # noqa: E731
+        losses, (0, 2), theta=[0.7, 0.4], z0=None if initial else [1.2, 0.3], solver=solver,
+        method="discrete",
+    )  # fmt: skip
+    found = ask()
+    assert found.stats["backward_passes"] == -(-rows // 8)
+    monkeypatch.setattr("symode.gradients.rows.block_of", lambda field, rows: 0)
+    alone = ask()
+    assert alone.stats["backward_passes"] == rows
+    # The same sums in another order.
+    for part in ("values", "theta", "z0", "t0", "t1"):
+        mine, other = (np.asarray(getattr(rows, part), dtype=float) for rows in (found, alone))
+        assert np.allclose(mine, other, rtol=1e-12, atol=1e-13), part

@@ -321,3 +321,26 @@ SUNDIALS = np.array(
         [-0.078677806597541068901, 0.089814343629197325292],
     ]
 )
+
+
+@pytest.mark.parametrize("solver", ["tsit5", "dopri5"])
+def test_steps_at_the_edge_of_stability_do_not_amplify_the_tangent(solver):
+    x, y, z, a, b, c = sp.symbols("x y z a b c")
+    robertson = symode.Model(
+        {x: -a * x + c * y * z, y: a * x - c * y * z - b * y**2, z: b * y**2},
+        parameters=[a, b, c],
+    )  # fmt: skip
+    loss = symode.Loss(terminal=x**2 + 1e4 * y + z)
+    theta, z0 = np.array([0.04, 3e7, 1e4]), [1.0, 0.0, 0.0]
+    v = np.concatenate([theta * [1.0, -0.5, 0.3], [0.2, 0.0, 0.0]])
+
+    def product(solver, rtol):
+        vg = robertson.value_and_grad(
+            loss, t1=1.0, solver=solver, rtol=rtol, atol=rtol * 1e-6, method="discrete"
+        )
+        return vg.hvp(vg.pack(theta=theta, z0=z0), v)
+
+    size = np.array([*theta, 1.0, 1.0, 1.0])
+    known, found = product("rodas5p", 1e-10) * size, product(solver, 1e-6) * size
+    # A hundred times rtol; 23 and 217 where the tangent did not count in the error norm.
+    assert np.linalg.norm(found - known) <= 1e-4 * np.linalg.norm(known)
