@@ -12,12 +12,13 @@ and the slope at a step's end is the first of the next, as in `symode.kernels.ad
 from __future__ import annotations
 
 from symode.kernels.adjoint_erk import pull
+from symode.kernels.call import call_field
 from symode.kernels.chebyshev import END, LAST, MEAN, RING, SLOPE, inner_stage, recur
 from symode.kernels.jit import inline
-from symode.kernels.rhs import evaluate_field
 from symode.kernels.seeds import seed_step
 from symode.kernels.types import (
     LEFT,
+    RHS,
     Chebyshev,
     Floats,
     Gradient,
@@ -140,11 +141,21 @@ def _states_of(
         states[1, i] = z[i] + m * slope[i]
     for j in range(first + 1, last):
         at = j - first
-        evaluate_field(system, t + method.flow[j, 2] * h, states[at], scratch, k, SLOPE)
+        _slope_again(system, t + method.flow[j, 2] * h, at, scratch, SLOPE)
         recur(method, j, h, states[at], states[at - 1], k[SLOPE], states[at + 1])
     top = last - first
     a, c = method.a[member], method.c[member]
     for s in range(1, 4):
         at = top + s - 1
-        evaluate_field(system, t + c[s - 1] * h, states[at], scratch, k, LAST + s - 1)
+        _slope_again(system, t + c[s - 1] * h, at, scratch, LAST + s - 1)
         inner_stage(h, a, s, states[top], k, states[at + 1], n)
+
+
+@inline
+def _slope_again(system: System, t: float, at: int, scratch: Scratch, row: int) -> None:
+    """Write f at a row of scratch.block into one of scratch.k, uncounted: nothing is solved."""
+    states, k = scratch.block, scratch.k
+    call_field(
+        system.address[RHS], t, states, at * states.shape[1], system.p, 0, scratch.work, 0,
+        k, row * k.shape[1],
+    )  # fmt: skip

@@ -155,7 +155,9 @@ class CheckpointedRunner(WatchedRunner):
         stages = [forward.method.n_dense]
         if task.options.stiff:
             stages.append(native.native_method(get_method(task.options.stiff)).n_dense)
-        self.step_bytes = 8 * ((max(stages) + 1) * task.n + 2)
+        # Times and size, and of a family's step which number of stages it had.
+        fixed = 2 + isinstance(forward.method, kt.Chebyshev)
+        self.step_bytes = 8 * ((max(stages) + 1) * task.n + fixed)
         self.checkpoint_bytes = forward.take().nbytes + OVERHEAD
         self.limit, self.segment = options.plan(self.step_bytes, self.checkpoint_bytes)
         forward.capacity = min(self.segment, FIRST)
