@@ -29,6 +29,8 @@ def check_tables(inputs: Any, where: str) -> dict[str, Table]:
     OptionError
         For anything else.
     """
+    if inputs is None:
+        return {}
     if hasattr(inputs, "columns") and not isinstance(inputs, Mapping):
         return Table.read(inputs)
     if not isinstance(inputs, Mapping):
@@ -134,8 +136,8 @@ def model_inputs(equations: Equations, inputs: Any) -> Equations:
             close = get_close_matches(name, known, 1)
             hint = f" (did you mean {close[0]}?)" if close else ""
             raise OptionError(
-                f"inputs= names {name}{hint}, which is no symbol of the equations but states and "
-                f"time. There are {', '.join(known) or 'none'}."
+                f"inputs= names {name}{hint}, which is no symbol of the equations that is free to "
+                f"be a table. Those are {', '.join(known) or 'none'}."
             )
     return with_tables(equations, {n: ([t], sp.Integer(0)) for n, t in tables.items()})
 

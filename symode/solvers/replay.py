@@ -36,12 +36,16 @@ class Steps:
         name the one method.
     member
         Which number of stages each step has, for families of methods. Shape ``(N,)``, or ``(0,)``.
+    starts
+        When each segment starts: past a corner of an input, the next number after the end of the
+        one before it. Empty where segments meet.
     """
 
     t: Floats
     h: Floats
     parts: tuple[tuple[Tableau, int], ...] = ()
     member: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    starts: Floats = field(default_factory=lambda: np.empty(0))
 
     def with_start(self, t0: float, fixed: int) -> Steps:
         """Return these steps with the first ``fixed`` of them stretched so that they start at t0.
@@ -53,7 +57,9 @@ class Steps:
         t[:fixed] = anchor - (anchor - t[:fixed]) * ratio
         h[:fixed] *= ratio
         t[0] = t0
-        return Steps(t, h, self.parts, self.member)
+        starts = self.starts.copy()
+        starts[:1] = t0
+        return replace(self, t=t, h=h, starts=starts)
 
     def with_end(self, t1: float, fixed: int) -> Steps:
         """Return these steps with those from step ``fixed`` on stretched so that they end at t1."""
@@ -62,7 +68,14 @@ class Steps:
         t[fixed:] = anchor + (t[fixed:] - anchor) * ratio
         h[fixed:] *= ratio
         t[-1] = t1
-        return Steps(t, h, self.parts, self.member)
+        return replace(self, t=t, h=h)
+
+    @property
+    def smooth_ends(self) -> tuple[int, int]:
+        """How many steps from the start, and from which on to the end, no corner lies between."""
+        if not self.starts.size:
+            return self.h.size, 0
+        return self.parts[0][1], self.h.size - self.parts[-1][1]
 
     def step_of(self, times: Floats) -> NDArray[np.int64]:
         """Return the step that holds each time; a time at the end of a step belongs to it."""
@@ -86,7 +99,12 @@ def steps_of(forward: Forward) -> Steps:
             found = segment.store.member[: segment.steps]
             member[at : at + found.size] = found
             at += segment.steps
-    return Steps(np.concatenate(t), np.concatenate(h), parts, member)
+    starts = np.array([segment.store.t[0] for segment in kept])
+    ends = np.array([segment.store.t[segment.steps] for segment in kept])
+    meet = bool((starts[1:] == ends[:-1]).all())
+    return Steps(
+        np.concatenate(t), np.concatenate(h), parts, member, np.empty(0) if meet else starts
+    )
 
 
 def states_of(forward: Forward) -> Floats:
@@ -126,7 +144,7 @@ def run_steps(
     parts = steps.parts or ((options.tableau, steps.h.size),)
     y, start, reached = y0, 0, 0
     part: kt.System
-    for tableau, count in parts:
+    for place, (tableau, count) in enumerate(parts):
         own = replace(options, tableau=tableau, stiff="")
         part, work = system, work_size
         if tableau is not options.tableau:
@@ -138,6 +156,8 @@ def run_steps(
         forward = _replay(part, own, observations, work, y, steps, slice(start, stop))
         if start:
             forward.scratch.count[kt.NEXT_OBS] = reached
+            if steps.starts.size:
+                forward.skip_to(float(steps.starts[place]))
         status = forward.run()
         if status != SUCCESS:
             break

@@ -74,7 +74,9 @@ def _movements(
     inner = (task.times != task.t0) & (task.times != task.t1)
     holders = steps.step_of(task.times[inner])
     first, last = (holders[0], holders[-1] + 1) if inner.any() else (steps.h.size, 0)
-    first, last = max(int(first), 1), min(int(last), steps.h.size - 1)
+    # Corners of inputs stay where they are.
+    near, far = steps.smooth_ends
+    first, last = max(min(int(first), near), 1), min(max(int(last), far), steps.h.size - 1)
     before, after = steps.t[first] - task.t0, task.t1 - steps.t[last]
 
     def start(e: float) -> float:
