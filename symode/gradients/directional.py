@@ -12,6 +12,7 @@ import sympy as sp
 from numpy.typing import NDArray
 
 from symode.equations.equations import Equations
+from symode.equations.forcing import Forcing
 from symode.equations.loss import Loss, ObservationGroup
 from symode.gradients.jumps import refuse_events
 from symode.gradients.mass import refuse_mass
@@ -65,6 +66,11 @@ class DirectionalTask(Task):
     def locates(self) -> bool:
         """Whether switches are located: a second derivative has parts there that are not known."""
         return False
+
+    @property
+    def forcing(self) -> Forcing | None:
+        """The tables of the model itself: the doubled equations name sizes alone."""
+        return self.base.forcing
 
     @property
     def n_model(self) -> int:

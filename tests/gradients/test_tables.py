@@ -156,6 +156,21 @@ def test_a_short_pulse_is_not_missed_forwards_or_backwards() -> None:
     assert model.solve((0, 731.0))["x"][-1] == 0.0
 
 
+def test_second_derivatives_and_every_check_of_verify_go_through_corners() -> None:
+    table = Table(TIMES, VALUES, "constant")
+    model = symode.Model({x: a * u - k * x**2}, [k, a], initial={x: 2 * a}, inputs={u: table})
+    # Not at a corner, where the derivative in the time of an observation has two values.
+    loss = symode.Loss(terminal=x**2, observations={1.6: x, 2.0: 3 * x})
+    assert symode.verify(model, loss, (0, 3.2), theta=[0.8, 1.3]).passed
+    tight = {"rtol": 1e-11, "atol": 1e-13}
+    hessian = model.hessian(loss, (0, 3.2), [0.8, 1.3], **tight)
+    for i, h in enumerate(np.eye(2) * 1e-5):
+        moved = np.array([0.8, 1.3]) + h, np.array([0.8, 1.3]) - h
+        up, down = (model.gradient(loss, (0, 3.2), point, **tight).theta for point in moved)
+        row = (np.asarray(up) - np.asarray(down)) / 2e-5
+        np.testing.assert_allclose(np.asarray(hessian.matrix)[i], row, rtol=1e-6)
+
+
 @pytest.mark.parametrize("moment", [0.9, 1.1])
 def test_events_between_and_at_corners_leave_both_in_place(moment: float) -> None:
     table = Table(TIMES, VALUES, "constant")
