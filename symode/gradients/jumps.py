@@ -14,7 +14,10 @@ from symode.solvers.segments import Segment
 from symode.status import SUCCESS
 
 #: What to do where a gradient method does not take events.
-USE_JUMPS = "DiscreteAdjoint and ForwardSensitivity carry derivatives over the jumps of events."
+USE_JUMPS = (
+    "DiscreteAdjoint, ForwardSensitivity, InterpolatingAdjoint, GaussAdjoint and BacksolveAdjoint "
+    "carry derivatives over the jumps of events."
+)
 
 
 def refuse_events(equations: object, what: str, way_out: str) -> None:
@@ -29,8 +32,17 @@ def refuse_events(equations: object, what: str, way_out: str) -> None:
         raise UnsupportedCombinationError(f"{what} does not take events. {way_out}")
 
 
-def check_jumps(task: Task, run: EventRun, at_start: bool = True) -> None:
+def check_jumps(task: Task, run: EventRun, at_start: bool = True, ends: bool = True) -> None:
     """Pass if J has a derivative through all that fired.
+
+    Parameters
+    ----------
+    task, run
+        What was asked, and what happened.
+    at_start
+        Whether the method takes jumps at t0 together with everything there.
+    ends
+        Whether it takes a span that a terminal event has ended.
 
     Raises
     ------
@@ -38,11 +50,18 @@ def check_jumps(task: Task, run: EventRun, at_start: bool = True) -> None:
         Naming the event, and why it has none.
     """
     if run.ended:
-        raise GradientError(
-            f"The terminal event {run.fired[-1].name!r} ended the solve at "
-            f"t = {run.fired[-1].t:.10g}: the loss would be that of another span. Gradients of the "
-            "end of a solve are not supported; without terminal=True they are."
-        )
+        name, end = run.fired[-1].name, run.fired[-1].t
+        if not ends:
+            raise GradientError(
+                f"The terminal event {name!r} ended the solve at t = {end:.10g}: only adjoints "
+                "give the gradient of a loss at an end that moves. Use DiscreteAdjoint."
+            )
+        beyond = task.times[task.times > end]
+        if beyond.size:
+            raise GradientError(
+                f"The terminal event {name!r} ended the solve at t = {end:.10g}, before the "
+                f"observation at t = {beyond[0]:.10g}. Leave out terminal=True, or observe before."
+            )
     for jump in run.jumps:
         if not jump.steps:
             if jump.causes and jump.moves and (task.times == jump.t).any():
@@ -108,6 +127,10 @@ def pull_jump(
     z = segment.start if not segment.steps else segment.store.z[segment.steps]
     z = z[: task.n].copy()
     theta = jump.bound.theta
+    run = forward.events
+    if run is not None and run.ended and jump is run.jumps[-1]:
+        _pull_end(jump, z, gradient)
+        return
     if jump.t != task.t0:
         lam[:] = jump.transpose(jump.t, z, theta, lam.copy(), gradient.theta)
         return
@@ -118,6 +141,27 @@ def pull_jump(
     before, moved = jump.pull(z, later + seeds, later, gradient.theta)
     lam[:] = before
     gradient.scalars[kt.DT0] += moved
+
+
+def _pull_end(jump: EventJump, z: Floats, gradient: kt.Gradient) -> None:
+    """Carry lam back over a terminal event: the loss is taken at its time, which moves.
+
+    As any jump, but the state is wanted at the moved time: with no f after it, and with the loss's
+    own derivative in time.
+    """
+    lam, n = gradient.lam, jump.bound.functions.n
+    at_end = gradient.lam.copy()
+    before, after = jump.slopes(z, jump.apply(jump.t, z, jump.bound.theta))
+    loss_t = float(gradient.scalars[kt.DT1]) - float(at_end @ after)
+    lam[:], moved = jump.pull(z, at_end, np.zeros_like(at_end), gradient.theta)
+    gradient.scalars[kt.DT1] = 0.0
+    if jump.causes:
+        dz, dtheta = jump.moment(z[:n], before)
+        lam[:n] += (moved + loss_t) * dz
+        gradient.theta[:] += (moved + loss_t) * dtheta
+    else:
+        # At t0: the end moves with it.
+        gradient.scalars[kt.DT0] += moved + loss_t
 
 
 def push_jumps(forward: Forward, jumps: list[EventJump], directions: Floats) -> int:

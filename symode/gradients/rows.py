@@ -16,6 +16,7 @@ from symode.equations.vector_loss import Outer, Rows
 from symode.errors import GradientError
 from symode.gradients.blocks import Blocks
 from symode.gradients.choose import choose_rows
+from symode.gradients.jumps import check_jumps, pull_jump
 from symode.gradients.methods import (
     DiscreteAdjoint,
     ForwardSensitivity,
@@ -29,6 +30,7 @@ from symode.gradients.task import Kernels, Task
 from symode.kernels import types as kt
 from symode.solvers import native
 from symode.solvers.forward import Forward
+from symode.solvers.jumps import EventJump
 from symode.status import SUCCESS
 from symode.symbolic.block_adjoint import block_of
 from symode.symbolic.derive import Field, derive_dense, derive_joint, derive_scalar
@@ -193,6 +195,7 @@ class ForwardRows:
         dtheta, dt0 = parts.theta + total[:, :m], parts.dt0.copy()
         dz0 = np.full((parts.values.size, states), np.nan)
         dz0[:, places] = total[:, m:stop] + at_start[:, places]
+        forward.enter_modes(runner.finder.opening)
         if runner.complete:
             later = np.zeros_like(at_start)
             later[:, places] = total[:, m:stop]
@@ -220,11 +223,13 @@ class AdjointRows(WatchedRunner):
 
     kernels: tuple[str, ...] = ("vjp",)
     derivative = "second"
+    takes_events = True
     switches = True
     found: RawJacobian
 
     def __init__(self, task: RowsTask, watched: tuple[int, ...] = ()) -> None:
-        explicit = not task.options.is_stiff
+        # Blocks go over steps alone, not over jumps.
+        explicit = not task.options.is_stiff and task.events is None
         self.width = block_of(task.field, len(task.rows.names)) if explicit else 0
         if self.width:
             self.kernels = ("vjp", f"vjp_block{self.width}")
@@ -248,6 +253,8 @@ class AdjointRows(WatchedRunner):
         status = forward.run()
         if status != SUCCESS:
             raise failed_forward(task, forward, status)
+        if forward.events is not None:
+            check_jumps(task, forward.events, ends=False)
         peak = forward.scratch.peak[: task.n_watched].copy()
         field = native.field_of(self.system)
         parts = evaluate_rows(task, self.compiled, field, forward, self.table)
@@ -315,8 +322,14 @@ class AdjointRows(WatchedRunner):
         last = task.times.size
         if not parts.lam[i].any():
             last = int(np.max(np.flatnonzero(mine), initial=-1)) + 1
-        for segment in reversed(forward.segments):
-            if segment.first >= last and not parts.lam[i].any():
+        segments = forward.segments
+        jumps = [s.jump for s in segments if isinstance(s.jump, EventJump)]
+        if jumps:
+            forward.enter_modes(jumps[-1].after)
+        for segment in reversed(segments):
+            if isinstance(segment.jump, EventJump):
+                pull_jump(task, forward, segment, table, gradient)
+            if segment.first >= last and not gradient.lam.any():
                 continue
             stepper = segment.stepper
             count, bar = stepper.scratch.count, stepper.scratch.k
@@ -433,8 +446,10 @@ def _rows_by(task: RowsTask, method: GradientMethod) -> RowsMethod:
     if task.equations.mass is not None:
         # Its ends need equations of their own, which each row's gradient solves.
         return SeparateRows(task, method)
+    located = task.with_switches()
+    assert isinstance(located, RowsTask)
     if isinstance(method, ForwardSensitivity):
-        return ForwardRows(task)
+        return ForwardRows(located)
     if isinstance(method, DiscreteAdjoint):
-        return AdjointRows(task)
+        return AdjointRows(located)
     return SeparateRows(task, method)

@@ -336,7 +336,7 @@ class EventJump:
             rows.append(-np.concatenate([r_z, r_theta]) / rate)
         return rows
 
-    def _moment(self, z: Floats, before: Floats) -> tuple[Floats, Floats]:
+    def moment(self, z: Floats, before: Floats) -> tuple[Floats, Floats]:
         """Return dt*/dz and dt*/dtheta, on which all causes agree."""
         n, rows = self.bound.functions.n, self._rows(z, before)
         if not _agree(rows):
@@ -403,7 +403,7 @@ class EventJump:
         lam_before, moved = self.pull(z, lam, lam, dtheta_out)
         if self.causes:
             n = self.bound.functions.n
-            dz, dtheta = self._moment(z[:n], slope_of(self.system, self.work, self.t, z))
+            dz, dtheta = self.moment(z[:n], slope_of(self.system, self.work, self.t, z))
             lam_before[:n] += moved * dz
             dtheta_out += moved * dtheta
         return lam_before
@@ -446,7 +446,7 @@ class EventJump:
         for i, unit in enumerate(np.eye(total)):
             g_z[i], moved[i] = self.pull(z, unit, unit, g_theta[i])
         after = tangents @ g_z.T + directions @ g_theta.T
-        dz, dtheta = self._moment(z[:n], slope_of(self.system, self.work, self.t, z))
+        dz, dtheta = self.moment(z[:n], slope_of(self.system, self.work, self.t, z))
         shift = tangents[:, :n] @ dz + directions @ dtheta
         result: Floats = after + shift[:, None] * moved
         return result

@@ -180,10 +180,6 @@ def test_meetings_by_chance_and_ends_that_move_are_refused() -> None:
         model.gradient(loss, (0, 1.1), [1.0, 1.1])
     with pytest.raises(GradientError, match="time of an observation"):
         model.gradient(Loss(observations={1.0: x}), (0, 2), [1.0, 1.1])
-    stop = [Event(x < k, {}, terminal=True)]
-    model = symode.Model({x: -x}, parameters=(k,), time=t, initial={x: 1}, events=stop)
-    with pytest.raises(GradientError, match="terminal event"):
-        model.gradient(loss, (0, 2), [0.5])
 
 
 def test_a_batch_and_a_repeated_call_give_the_same() -> None:
@@ -233,3 +229,40 @@ def test_a_fit_finds_the_time_of_a_dose() -> None:
     problem = symode.Problem(model, data, symode.Normal(0.05), bounds=bounds, fixed={d: 1.3})
     best = symode.fit(problem, starts=3, seed=0).best
     assert [best.theta[n] for n in ("k", "tau")] == pytest.approx([0.7, 1.57], rel=1e-3)
+
+
+ADJOINTS = [
+    symode.DiscreteAdjoint(),
+    symode.InterpolatingAdjoint(),
+    symode.GaussAdjoint(),
+    symode.BacksolveAdjoint(),
+]
+
+
+@pytest.mark.parametrize("method", ADJOINTS, ids=lambda method: method.name)
+def test_a_loss_at_a_terminal_event_moves_with_its_time(method) -> None:
+    model = symode.Model(
+        {x: v, v: -g, y: k * x}, parameters=(g, k, e), time=t, initial={x: e, v: 3, y: 0},
+        events=[Event(x < 0, {v: -k * v}, name="ground", terminal=True)],
+    )  # fmt: skip
+    gravity, factor, height = sp.symbols("gravity factor height", positive=True)
+    flight = (3 + sp.sqrt(9 + 2 * gravity * height)) / gravity
+    area = factor * (height * flight + 3 * flight**2 / 2 - gravity * flight**3 / 6)
+    exact = flight**2 + factor * (gravity * flight - 3) + area
+    at = {gravity: 9.81, factor: 0.7, height: 1.3}
+    found = model.gradient(Loss(terminal=t**2 + v + y), (0, 9), (9.81, 0.7, 1.3), method=method,
+                           **TIGHT)  # fmt: skip
+    known = [float(sp.diff(exact, s).subs(at)) for s in (gravity, factor, height)]
+    assert found.value == pytest.approx(float(exact.subs(at)), rel=1e-9)
+    assert np.array(found.theta) == pytest.approx(np.array(known), rel=1e-8)
+    assert found.t1 == 0.0
+    # Without explicit time in the model, only t itself in the loss knows when it began.
+    assert found.t0 == pytest.approx(2 * float(flight.subs(at)), rel=1e-8)
+
+
+def test_what_lies_beyond_a_terminal_event_is_refused() -> None:
+    model = symode.Model({x: -k}, (k,), events=[Event(x < 0, name="dry", terminal=True)])
+    with pytest.raises(GradientError, match="before the observation at t = 3"):
+        model.gradient(Loss(observations={3.0: x}), (0, 4), [1.0], z0=[2.0])
+    with pytest.raises(GradientError, match="only adjoints"):
+        model.gradient(Loss(terminal=x), (0, 4), [1.0], z0=[2.0], method="forward")

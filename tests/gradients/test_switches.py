@@ -194,3 +194,36 @@ def test_grazing_a_kink_is_no_matter_and_grazing_a_jump_is_refused(method) -> No
     with pytest.raises(GradientError, match="grazes"):
         jump.gradient(symode.Loss(terminal=y), (0, 2), [1e-4], method=method, h_max=0.01,
                       rtol=1e-2, atol=1e-2)  # fmt: skip
+
+
+CONTINUOUS = [symode.InterpolatingAdjoint(), symode.GaussAdjoint(), symode.BacksolveAdjoint()]
+
+
+@pytest.mark.parametrize("method", CONTINUOUS, ids=lambda method: method.name)
+@pytest.mark.parametrize("name", CASES)
+def test_continuous_adjoints_jump_alike(name: str, method) -> None:
+    model, loss, span, theta = _case(name)
+    tight = {"rtol": 1e-10, "atol": 1e-12}
+    found = model.gradient(loss, span, theta, method=method, **tight)
+    known = model.gradient(loss, span, theta, method="discrete", **tight)
+    # Both hold rtol in the scaled norm of the gradient, times the number of pieces.
+    size = np.abs(theta)
+    error = np.linalg.norm((np.asarray(found.theta) - known.theta) * size)
+    assert error < 1e-7 * np.linalg.norm(np.asarray(known.theta) * size)
+    assert np.allclose(found.z0, known.z0, rtol=1e-5, atol=1e-6)
+    assert found.t0 == pytest.approx(known.t0, rel=1e-6, abs=1e-7)
+    assert found.t1 == pytest.approx(known.t1, rel=1e-6, abs=1e-7)
+    assert np.allclose(found.times, known.times, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("method", ["discrete", "forward"])
+def test_rows_and_residuals_jump_alike(method: str) -> None:
+    rhs, parameters, initial, _, end, theta = CASES["jump"]
+    model = symode.Model(rhs, parameters, time=t, initial=initial)
+    tight = {"rtol": 1e-10, "atol": 1e-12}
+    losses = [symode.Loss(observations={0.5: x}), symode.Loss(terminal=x**2, running=x)]
+    found = model.jacobian(losses, (0, end), theta, method=method, **tight)
+    for i, loss in enumerate(losses):
+        known = model.gradient(loss, (0, end), theta, method="discrete", **tight)
+        assert np.allclose(found.theta[i], known.theta, rtol=1e-7, atol=1e-8)
+        assert np.allclose(found.z0[i], known.z0, rtol=1e-7, atol=1e-8)

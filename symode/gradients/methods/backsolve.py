@@ -78,7 +78,7 @@ class BacksolveAdjoint:
 
     def prepare(self, task: Task) -> BacksolveRunner:
         """Compile what the task needs; return the function that computes."""
-        return BacksolveRunner(task, self.on_drift)
+        return BacksolveRunner(task.with_switches(), self.on_drift)
 
 
 class BacksolveRunner(ContinuousRunner):
@@ -88,8 +88,10 @@ class BacksolveRunner(ContinuousRunner):
         self.task, self.on_drift = task, on_drift
         self.compiled, self.system = self._build(task.options)
         self.forward = make_forward(
-            task, self.compiled, self.system, keep=False, lazy=True, build=self._build
-        )
+            # Events are looked for on kept steps.
+            task, self.compiled, self.system, keep=task.events is not None, lazy=True,
+            build=self._build, takes_events=True,
+        )  # fmt: skip
         states = task.equations.n_states
         atol = np.concatenate([task.options.atol, np.full(task.n - states, np.inf)])
         self.control = adjoint_control(task, atol)

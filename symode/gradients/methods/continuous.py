@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from symode.codegen.compiled import NativeModel
+from symode.gradients.jumps import check_jumps, pull_jump, slopes_at_observations
 from symode.gradients.methods.base import (
     Floats,
     Runner,
@@ -19,6 +20,7 @@ from symode.gradients.task import Task
 from symode.kernels import types as kt
 from symode.solvers import native
 from symode.solvers.forward import Forward
+from symode.solvers.jumps import EventJump
 from symode.solvers.segments import LOG_SMALL_ERROR, Segment
 from symode.solvers.stats import SegmentStats, Stats
 from symode.status import SENTENCES, SUCCESS
@@ -47,6 +49,7 @@ class ContinuousRunner(Runner):
         y0 = self.run_forward(theta, z0)
         loss_value(self.system, forward.observations, self.table, forward.scratch, self.gradient)
         check_loss(task, self.gradient, self.table)
+        slopes_at_observations(task, forward, self.table)
         return y0
 
     def run_forward(self, theta: Floats, z0: Floats | None) -> Floats:
@@ -57,6 +60,8 @@ class ContinuousRunner(Runner):
         status = forward.run()
         if status != SUCCESS:
             raise failed_forward(task, forward, status)
+        if forward.events is not None:
+            check_jumps(task, forward.events)
         return y0
 
     def close(self, y0: Floats, z0: Floats | None) -> None:
@@ -142,6 +147,8 @@ def run_backward(
     driver, parts, status, t = native.Driver(), [], SUCCESS, task.t1
     for segment in reversed(forward.end()):
         system, scratch = place(segment)
+        if isinstance(segment.jump, EventJump):
+            y = over_jump(task, forward, segment, table, gradient, y, z_offset)
         start_segment(segment, task, scratch, y, before)
         if before is None:
             set_scales(task, forward, control, scratch, gradient, theta, z_offset)
@@ -161,6 +168,29 @@ def run_backward(
     gradient.lam[:] = y[z_offset : z_offset + n]
     gradient.theta[:] += y[z_offset + n :]
     return status, t, Stats.over(tuple(parts), driver.seconds, "the methods of the forward pass")
+
+
+def over_jump(
+    task: Task,
+    forward: Forward,
+    segment: Segment,
+    table: kt.LossTable,
+    gradient: kt.Gradient,
+    y: Floats,
+    z_offset: int,
+) -> Floats:
+    """Return the backward pass's state before the jump at the end of a segment.
+
+    What the jump itself adds to dJ/dtheta goes to ``gradient``, which is added to mu at the end.
+    """
+    y, lam = y.copy(), slice(z_offset, z_offset + task.n)
+    gradient.lam[:] = y[lam]
+    pull_jump(task, forward, segment, table, gradient)
+    y[lam] = gradient.lam
+    if z_offset:
+        before = segment.store.z[segment.steps] if segment.steps else segment.start
+        y[:z_offset] = before[:z_offset]
+    return y
 
 
 def start_segment(

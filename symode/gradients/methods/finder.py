@@ -67,7 +67,7 @@ class JumpFinder:
         if status != SUCCESS:
             raise failed_forward(task, self.forward, status)
         assert self.forward.events is not None
-        check_jumps(task, self.forward.events, at_start=False)
+        check_jumps(task, self.forward.events, at_start=False, ends=False)
         self.opening = self.forward.events.opening
         return self.forward.events.jumps
 

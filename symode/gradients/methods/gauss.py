@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from symode.codegen.compiled import NativeModel
 from symode.errors import GradientError
+from symode.gradients.jumps import slopes_at_observations
 from symode.gradients.methods.base import (
     Floats,
     check_finite,
@@ -20,11 +21,13 @@ from symode.gradients.methods.base import (
 from symode.gradients.methods.continuous import (
     ADJOINT_FLOOR,
     ContinuousRunner,
+    over_jump,
     start_segment,
 )
 from symode.gradients.task import Task
 from symode.kernels import types as kt
 from symode.solvers import native
+from symode.solvers.jumps import EventJump
 from symode.solvers.kronrod import gauss_kronrod
 from symode.solvers.options import SolverOptions
 from symode.solvers.segments import Segment, Stepper
@@ -83,7 +86,7 @@ class GaussAdjoint:
 
     def prepare(self, task: Task) -> GaussRunner:
         """Compile what the task needs; return the function that computes."""
-        return GaussRunner(task)
+        return GaussRunner(task.with_switches())
 
 
 class _Along(NamedTuple):
@@ -104,8 +107,9 @@ class GaussRunner(ContinuousRunner):
         self.task = task
         self.compiled, self.system = self._build(task.options)
         self.forward = make_forward(
-            task, self.compiled, self.system, keep=True, lazy=False, build=self._build
-        )
+            task, self.compiled, self.system, keep=True, lazy=False, build=self._build,
+            takes_events=True,
+        )  # fmt: skip
         self.table = task.loss_table()
         self.gradient = task.gradient_arrays()
         # The quadrature bounds its own panels; steps are counted over all chunks.
@@ -174,13 +178,26 @@ class GaussRunner(ContinuousRunner):
         segments = forward.end()
         for segment in reversed(segments):
             scratch = self._along(segment.stepper).scratch
+            if isinstance(segment.jump, EventJump):
+                y = self._jump(segment, y)
             start_segment(segment, self.task, scratch, y, before)
             ends = y0, segment is segments[0], from_initial
             self._cross(segment, size, forward.scratch.peak, ends)
+            if before is None:
+                # The pass has evaluated the loss.
+                slopes_at_observations(self.task, forward, self.table)
             norm = max(norm, float(scratch.clock[kt.GROUP]))
             self._parts.append((segment, scratch.count.copy()))
             y, before = scratch.y.copy(), scratch
         self._check_share(size, norm)
+
+    def _jump(self, segment: Segment, y: Floats) -> Floats:
+        """Return lam before the jump at the end of a segment."""
+        task, earlier = self.task, self.gradient.theta.copy()
+        y = over_jump(task, self.forward, segment, self.table, self.gradient, y, 0)
+        # What a jump adds is a part of dJ/dtheta like any other.
+        self._panel_memory[4, : task.m] += np.abs(self.gradient.theta - earlier)
+        return y
 
     @property
     def backward(self) -> Stats:

@@ -55,7 +55,7 @@ class InterpolatingAdjoint:
 
     def prepare(self, task: Task) -> InterpolatingRunner:
         """Compile what the task needs; return the function that computes."""
-        return InterpolatingRunner(task)
+        return InterpolatingRunner(task.with_switches())
 
 
 class InterpolatingRunner(ContinuousRunner):
@@ -65,8 +65,9 @@ class InterpolatingRunner(ContinuousRunner):
         self.task = task
         self.compiled, self.system = self._build(task.options)
         self.forward = make_forward(
-            task, self.compiled, self.system, keep=True, lazy=False, build=self._build
-        )
+            task, self.compiled, self.system, keep=True, lazy=False, build=self._build,
+            takes_events=True,
+        )  # fmt: skip
         self.table = task.loss_table()
         self.gradient = task.gradient_arrays()
         self.control = adjoint_control(task, np.empty(0))

@@ -115,9 +115,9 @@ class SensitivityRunner(Runner):
             atol[:, states:] = np.inf
             weight = forward.control.weight[task.n :].reshape(-1, task.n)
             weight[:, states:] = scale[:, None]
-        start = self._start(y0, z0 is None)
         jumps = self.finder(theta, z0)
         forward.enter_modes(self.finder.opening)
+        start = self._start(y0, z0 is None)
         forward.reset(np.concatenate([y0, start.ravel()]), task.t0, task.t1)
         status = push_jumps(forward, jumps, self.directions) if jumps else forward.run()
         if status != SUCCESS:
