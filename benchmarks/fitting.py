@@ -4,7 +4,7 @@ The problems are those of the COPS collection (Dolan, Moré & Munson, 2004); opt
 Starts are log-uniform between a hundredth and a hundred times the optimum of each parameter.
 
     python benchmarks/fitting.py [--data FOLDER] [--starts 100] [--seed 0] [--workers 1]
-        [--peers 40] [--pairs 0] [--petab FOLDER]
+        [--peers 40] [--pairs 0] [--petab FOLDER [--hops 10]]
 
 ``--peers N`` times N of the starts against SciPy's trust-region least squares with finite
 differences over other solvers, all on one core, in CPU time; run it where numbalsoda is installed.
@@ -249,18 +249,20 @@ def compare_threads(case: Case, folder: Path, count: int, seed: int, pairs: int)
     )
 
 
-def fit_petab(folder: Path, count: int, seed: int, workers: int | None) -> None:
+def fit_petab(folder: Path, count: int, seed: int, workers: int | None, hops: int) -> None:
     """Fit a PEtab problem; tell how often the best value is found."""
     (path,) = sorted(folder.glob("*.yaml"))
     problem = symode.read_petab(path)
-    for optimizer in ("scoring", "l-bfgs-b"):
+    for optimizer, jumps in (("scoring", 0), ("l-bfgs-b", 0), ("scoring", hops)):
         symode.fit(problem, 1, seed=seed, optimizer=optimizer, workers=1)
         begun, spent = time.perf_counter(), time.process_time()
-        fit = symode.fit(problem, count, seed=seed, optimizer=optimizer, workers=workers)
+        fit = symode.fit(
+            problem, count, seed=seed, optimizer=optimizer, workers=workers, hops=jumps
+        )
         wall, used = time.perf_counter() - begun, time.process_time() - spent
         values = np.array([start.value for start in fit.starts])
         print(
-            f"{folder.name}, {optimizer}: best {values.min():.5f}, within 0.1 of it "
+            f"{folder.name}, {optimizer}, {jumps} hops: best {values.min():.5f}, within 0.1 of it "
             f"{np.sum(values < values.min() + 0.1)} of {count} starts (seed {seed}); "
             f"{wall:.1f} s, CPU of this process {used:.1f} s, workers {workers}"
         )
@@ -313,12 +315,14 @@ def main() -> None:
     parser.add_argument("--peers", type=int, default=0, help="starts to time against peers")
     parser.add_argument("--pairs", type=int, default=0, help="runs on one thread and on two")
     parser.add_argument("--petab", type=Path, default=None)
+    parser.add_argument("--hops", type=int, default=10, help="of the PEtab problem's last fit")
     arguments = parser.parse_args()
     if not arguments.data.is_dir():
         raise SystemExit(f"{arguments.data} is missing: pass --data FOLDER with the CSV files.")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if arguments.petab is not None:
-        fit_petab(arguments.petab, arguments.starts, arguments.seed, arguments.workers)
+        fit_petab(arguments.petab, arguments.starts, arguments.seed, arguments.workers,
+                  arguments.hops)  # fmt: skip
         return
     for case in cases():
         run(case, arguments.data, arguments.starts, arguments.seed, arguments.workers)

@@ -40,6 +40,7 @@ class Campaign:
     executor: Executor | None
     path: Any
     progress: bool | None
+    hops: int = 0
 
     def run(self) -> list[Start]:
         """Return the searches that ended; Ctrl-C ends it early, with what is there."""
@@ -88,10 +89,11 @@ class Campaign:
         begin: dict[int, Floats],
         iterations: int,
     ) -> list[Start]:
+        more = (self.hops, self.seed) if stage == FINAL else ()
         known = {} if store is None else store.finished(stage)
         done = [start for index, start in known.items() if index in begin]
         arguments = {
-            index: (index, x0, self.optimizer, iterations)
+            index: (index, x0, self.optimizer, iterations, *more)
             for index, x0 in begin.items()
             if index not in known
         }
@@ -130,6 +132,7 @@ class Campaign:
             "optimizer": self.optimizer,
             "max_iterations": self.max_iterations,
             "screen": self.screen,
+            "hops": self.hops,
             "requested": len(self.points),
             "points": hashlib.sha256(points.tobytes()).hexdigest(),
         }

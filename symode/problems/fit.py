@@ -34,6 +34,7 @@ def fit(
     max_iterations: int = 1000,
     sampling: str = "latin",
     screen: float | None = None,
+    hops: int = 0,
     workers: int | None = None,
     executor: Executor | None = None,
     store: Any = None,
@@ -65,6 +66,9 @@ def fit(
     screen
         Share of the searches that go on after 15 iterations, the best ones; the others are given
         up, and say so. All go on by default.
+    hops
+        How often each search goes on from its end with two parameters drawn anew within their
+        bounds, to keep the better end: for problems whose searches end in many local optima.
     workers
         How many searches run side by side; 1 runs them here. Compiled searches run on threads, by
         default one for each core; others in processes, by default when they promise to take more
@@ -114,6 +118,10 @@ def fit(
     chosen = choose_optimizer(problem, optimizer)
     workers = check_workers(workers, executor)
     _check(seed, screen, max_iterations)
+    if not (isinstance(hops, int | np.integer) and not isinstance(hops, bool) and hops >= 0):
+        raise OptionError(f"hops must be a whole number, 0 or more; got {hops!r}.")
+    if hops and not np.isfinite(problem.space.widths).any():
+        raise OptionError("hops= draws parameters between bounds, but all are infinite.")
     if not isinstance(store, str | os.PathLike | None):
         raise OptionError(f"store must be the path of a file; got {store!r}.")
     if seed is None:
@@ -123,8 +131,9 @@ def fit(
         )
     points = starting_points(problem, starts, seed, sampling)
     campaign = Campaign(
-        problem, points, seed, chosen, max_iterations, screen, workers, executor, store, progress
-    )
+        problem, points, seed, chosen, max_iterations, screen, workers, executor, store, progress,
+        int(hops),
+    )  # fmt: skip
     begun = time.perf_counter()
     done = campaign.run()
     # Failed searches have the value infinity, so they come last, in order.
@@ -143,8 +152,8 @@ def _check(seed: Any, screen: Any, max_iterations: Any) -> None:
 
 def _refuse(options: Iterable[str]) -> None:
     """Raise for options that fit does not have, saying where they belong."""
-    known = ("starts", "seed", "optimizer", "max_iterations", "sampling", "screen", "workers",
-             "executor", "store", "progress")  # fmt: skip
+    known = ("starts", "seed", "optimizer", "max_iterations", "sampling", "screen", "hops",
+             "workers", "executor", "store", "progress")  # fmt: skip
     of_problem = (*NAMES, "bounds", "scale", "fixed", "t0", "method", "conditions", "parameters",
                   "local", "priors", "noise", "hierarchical")  # fmt: skip
     for name in options:

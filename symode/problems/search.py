@@ -18,6 +18,7 @@ from symode.problems.native_search import covers, native_search
 from symode.problems.optimizers import OPTIMIZERS
 from symode.problems.problem import Problem
 from symode.problems.scoring import Ending, score_to_the_end
+from symode.problems.space import ParameterSpace
 from symode.problems.starts import Start
 from symode.problems.threads import one_blas_thread
 
@@ -33,17 +34,32 @@ def run_start(
     x0: Floats,
     optimizer: str,
     max_iterations: int = 1000,
+    hops: int = 0,
+    seed: int = 0,
     stop: threading.Event | None = None,
 ) -> Start:
     """Search from one point on the scale; return the record, also of a search that fails.
 
     The relaxed problem is searched (see `Problem.relaxed`); the problem itself judges what is
-    found. Needs nothing but its arguments, so that it can run in any process; ``stop`` breaks off a
-    compiled search from another thread.
+    found. After it come ``hops``, see `hopped`. Needs nothing but its arguments, so that it can run
+    in any process; ``stop`` breaks off a compiled search from another thread.
     """
     begun = time.perf_counter()
     find = _compiled if is_native(problem, optimizer) else _driven
     found = find(problem, problem.space.inside(x0), optimizer, max_iterations, stop)
+    rng = np.random.default_rng([seed, index])
+    for hop in range(hops):
+        if found.ending is None:
+            break
+        x = hopped(problem.space, found.ending.x, rng)
+        other = find(problem, x, optimizer, max_iterations, stop)
+        better = other.ending is not None and other.ending.value < found.ending.value
+        best = other if better else found
+        best.evaluations = found.evaluations + other.evaluations
+        best.lost = found.lost + other.lost
+        if better:
+            best.message += f" (after hop {hop + 1} of {hops})"
+        found = best
     return _record(problem, index, x0, found, time.perf_counter() - begun)
 
 
@@ -83,6 +99,20 @@ def screen_start(
         message = str(error)
     outcome = _Outcome(ending, message, evaluations + judge.evaluations, lost + judge.lost)
     return _record(problem, index, x0, outcome, time.perf_counter() - begun)
+
+
+def hopped(space: ParameterSpace, x: Floats, rng: np.random.Generator) -> Floats:
+    """Return a point with two parameters drawn anew within their bounds.
+
+    Two, because a local optimum often has one rate too fast to see where another should be: moving
+    either alone is uphill. Lourenço, Martin & Stützle (2003), *Iterated local search*, in Handbook
+    of Metaheuristics, 320.
+    """
+    finite = np.flatnonzero(np.isfinite(space.widths))
+    moved = rng.choice(finite, min(2, finite.size), replace=False)
+    result = x.copy()
+    result[moved] = space.lower[moved] + rng.random(moved.size) * space.widths[moved]
+    return result
 
 
 def is_native(problem: Problem, optimizer: str) -> bool:

@@ -38,6 +38,7 @@ WORDS: Final = {
     "optimizer": "the optimizer",
     "max_iterations": "max_iterations",
     "screen": "screen",
+    "hops": "hops",
     "requested": "the number of starts",
     "points": "the starting points",
 }

@@ -251,7 +251,7 @@ def _settings(path: str) -> dict:
         found = dict(database.execute("SELECT name, value FROM meta").fetchall())
     import json
 
-    names = ("seed", "optimizer", "max_iterations", "screen", "requested", "points")
+    names = ("seed", "optimizer", "max_iterations", "screen", "hops", "requested", "points")
     return {name: json.loads(found[name]) for name in names}
 
 
@@ -292,6 +292,7 @@ def test_sobol_points_extend_a_shorter_sequence() -> None:
         ({"workers": 2, "executor": ThreadPoolExecutor(1)}, "not both"),
         ({"executor": 3}, "interface of concurrent.futures.Executor"),
         ({"screen": 0}, "screen must be a share"),
+        ({"hops": -1}, "hops must be a whole number"),
         ({"sampling": "grid"}, "sampling must be one of latin, sobol"),
         ({"max_iterations": 0}, "max_iterations must be 1 or more"),
         ({"conditions": {}}, r"belongs to the problem: symode.Problem\(..., conditions"),

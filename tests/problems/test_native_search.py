@@ -182,6 +182,26 @@ def test_threads_give_the_same_digits(tmp_path) -> None:
     assert record(again) == record(alone)
 
 
+WAVE = symode.Model({X: K * sp.cos(K * T)}, parameters=[K], time=T, initial={X: 0})
+
+
+@pytest.mark.parametrize("optimizer", ["scoring", "l-bfgs-b"])
+def test_hops_leave_local_optima_and_depend_on_nothing_but_the_seed(optimizer: str) -> None:
+    # x = sin(k t): every frequency near an alias of the true one is a local optimum.
+    times = np.linspace(0.3, 6.0, 20)
+    data = symode.Data(times, {"x": np.sin(4.1 * times)})
+    problem = symode.Problem(WAVE, data, symode.Normal(0.1), bounds={K: (0.2, 9.0)})
+    plain = symode.fit(problem, starts=8, seed=2, optimizer=optimizer, workers=1)
+    hopping = symode.fit(problem, starts=8, seed=2, optimizer=optimizer, workers=1, hops=12)
+    assert plain.n_best < hopping.n_best
+    assert hopping.theta["k"] == pytest.approx(4.1, rel=1e-6)
+    assert any("after hop" in s.message for s in hopping.starts)
+    pairs = zip(*(sorted(f.starts, key=lambda s: s.index) for f in (plain, hopping)), strict=True)
+    assert all(b.value <= a.value and b.evaluations > a.evaluations for a, b in pairs)
+    again = symode.fit(problem, starts=8, seed=2, optimizer=optimizer, workers=2, hops=12)
+    assert record(again) == record(hopping)
+
+
 @pytest.fixture
 def slow() -> symode.Problem:
     """A problem whose one evaluation takes some 10 s."""
