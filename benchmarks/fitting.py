@@ -4,7 +4,7 @@ The problems are those of the COPS collection (Dolan, Moré & Munson, 2004); opt
 Starts are log-uniform between a hundredth and a hundred times the optimum of each parameter.
 
     python benchmarks/fitting.py [--data FOLDER] [--starts 100] [--seed 0] [--workers 1]
-        [--peers 40] [--pairs 0] [--petab FOLDER [--hops 10]]
+        [--peers 40] [--pairs 0] [--petab FOLDER [--hops 20]]
 
 ``--peers N`` times N of the starts against SciPy's trust-region least squares with finite
 differences over other solvers, all on one core, in CPU time; run it where numbalsoda is installed.
@@ -315,7 +315,7 @@ def main() -> None:
     parser.add_argument("--peers", type=int, default=0, help="starts to time against peers")
     parser.add_argument("--pairs", type=int, default=0, help="runs on one thread and on two")
     parser.add_argument("--petab", type=Path, default=None)
-    parser.add_argument("--hops", type=int, default=10, help="of the PEtab problem's last fit")
+    parser.add_argument("--hops", type=int, default=20, help="of the PEtab problem's last fit")
     arguments = parser.parse_args()
     if not arguments.data.is_dir():
         raise SystemExit(f"{arguments.data} is missing: pass --data FOLDER with the CSV files.")
