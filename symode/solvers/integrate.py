@@ -149,12 +149,12 @@ def solver_error(
             f"The problem is stiff here: the step size is held down by stability, not accuracy. "
             f"Use solver={DEFAULT_STIFF!r}, or 'auto', which switches by itself."
         )
-    elif isinstance(tableau, ChebyshevTableau) and _oscillates(jacobian, t, z, h):
-        parts.append(
-            f"Its fastest modes oscillate: many stages serve modes that decay, with eigenvalues "
-            f"near the real axis, not those with large imaginary parts. Use "
-            f"solver={DEFAULT_STIFF!r}, or 'auto'."
-        )
+    elif (
+        status in (MAX_STEPS, STEP_TOO_SMALL)
+        and isinstance(tableau, ChebyshevTableau)
+        and (beyond := _beyond_stages(tableau, jacobian, t, z, h))
+    ):
+        parts.append(f"{beyond} Use solver={DEFAULT_STIFF!r}, or 'auto'.")
     elif status == MAX_STEPS and not _hopeless(forward, t, h):
         parts.append("Raise max_steps=, loosen rtol= and atol=, or shorten the span.")
     elif status in (MAX_STEPS, STEP_TOO_SMALL):
@@ -183,17 +183,29 @@ def solver_error(
     return SolverError(" ".join(parts), status=status, t=t, z=z.tolist(), h=h)
 
 
-def _oscillates(jacobian: JacobianFunction | None, t: float, z: Floats, h: float) -> bool:
-    """Tell whether the step size resolves oscillations as fast as the fastest decay."""
+def _beyond_stages(
+    tableau: ChebyshevTableau, jacobian: JacobianFunction | None, t: float, z: Floats, h: float
+) -> str:
+    """Return why many stages do not serve the fastest modes; empty where they would."""
     if jacobian is None or not np.isfinite(h):
-        return False
+        return ""
     matrix = jacobian(t, z)
     if not np.isfinite(matrix).all():
-        return False
+        return ""
     modes = np.linalg.eigvals(matrix)
-    fast = modes[np.abs(modes) >= 0.5 * np.max(np.abs(modes), initial=0.0)]
-    sideways = np.abs(fast.imag) > 0.5 * np.abs(fast.real)
-    return bool(np.any(sideways & (abs(h) * np.abs(fast) > 0.3)))
+    largest = np.max(np.abs(modes), initial=0.0)
+    fast = modes[np.abs(modes) >= 0.5 * largest]
+    if np.any((np.abs(fast.imag) > 0.5 * np.abs(fast.real)) & (abs(h) * np.abs(fast) > 0.3)):
+        return (
+            "Its fastest modes oscillate: many stages serve modes that decay, with eigenvalues "
+            "near the real axis, not those with large imaginary parts."
+        )
+    if abs(h) * largest > 0.3 * tableau.limit[-1]:
+        return (
+            f"The problem is stiff beyond what {int(tableau.sizes[-1])} stages serve: its fastest "
+            f"mode decays within {1.0 / largest:.2g}."
+        )
+    return ""
 
 
 def _hopeless(forward: Forward, t: float, h: float) -> bool:

@@ -137,6 +137,14 @@ def test_oscillations_end_with_the_way_out():
     assert "imaginary" in str(caught.value)
 
 
+def test_what_is_stiff_beyond_all_stages_ends_with_the_way_out():
+    x, y, k = sp.symbols("x y k")
+    model = symode.Model({x: -k * (x - y), y: -y / 10 + sp.sin(T)}, parameters=[k], time=T)
+    options = {"z0": [1.0, 1.0], "solver": "rock4", "rtol": 1e-3, "atol": 1e-6}
+    with pytest.raises(SolverError, match=r"63 stages serve.*solver='rodas5p'"):
+        model.solve((0, 50), theta=[1e8], max_steps=3000, **options)
+
+
 def test_gradients_of_a_heat_equation_are_exact():
     model, x = heat(25)
     u = list(model.states)
