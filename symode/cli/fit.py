@@ -38,7 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--optimizer", default="auto", help="search (default: auto)")
     parser.add_argument("--sampling", default="latin", help="latin or sobol (default: latin)")
     parser.add_argument("--screen", type=float, help="share of searches kept after 15 iterations")
-    parser.add_argument("--workers", type=int, help="processes (default: decided by the time)")
+    parser.add_argument("--hops", type=int, default=0, help="redrawn goes of each search")
+    parser.add_argument(
+        "--workers", type=int, help="searches side by side (default: by their time)"
+    )
     parser.add_argument("--out", metavar="FILE.db", help="file that keeps each search as it ends")
     parser.add_argument(
         "--resume", action="store_true", help="go on from the file of --out, which must exist"
@@ -68,8 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
     say("symode: fitting")
     result = fit(
         problem, arguments.starts, seed=arguments.seed, optimizer=arguments.optimizer,
-        sampling=arguments.sampling, screen=arguments.screen, workers=arguments.workers,
-        store=arguments.out,
+        sampling=arguments.sampling, screen=arguments.screen, hops=arguments.hops,
+        workers=arguments.workers, store=arguments.out,
     )  # fmt: skip
     if result.n_failed == len(result.starts):
         print(json.dumps({"failed": result.starts[0].message}) if arguments.json else result)
