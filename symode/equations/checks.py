@@ -199,6 +199,19 @@ def non_smooth_constructs(equations: Equations) -> tuple[str, ...]:
         ),
         *((f"the observable {name!r}", e) for name, e in equations.observables),
     ]
+    return kinks_in(places)
+
+
+def kinks_in(places: Sequence[tuple[str, sp.Expr]]) -> tuple[str, ...]:
+    """Return one statement per construct with a kink or a jump in named expressions.
+
+    Examples
+    --------
+    >>> import sympy as sp
+    >>> x = sp.Symbol("x")
+    >>> kinks_in([("the terminal loss", sp.Max(x, 1) + x**2)])
+    ('Max(1, x) in the terminal loss',)
+    """
     found: defaultdict[str, list[str]] = defaultdict(list)
     for place, expression in places:
         for node in distinct_nodes([expression]):

@@ -185,6 +185,12 @@ def _hypotheses(
     for factor, text in ((1.0, "ln"), (np.log(10.0), "log10")):
         wrong = true * sizes * np.where(np.arange(true.size) < m, factor, 1.0)
         yield 2.0, f"it is the gradient in {text} of the parameters", wrong
+    for text, wrong in _other_models(subject):
+        # What was computed from the states by other means is not in question.
+        for place, value in zip(claim.places, claim.values, strict=True):
+            if place >= m + n:
+                wrong[place] = value
+        yield 2.2, text, wrong
     parts = parts_of(subject)
     for name, part in parts.items():
         yield 1.5, f"{name} is dropped", true - part
@@ -207,6 +213,22 @@ def _hypotheses(
         yield 2.7, "the parameters are in alphabetical order, not in the model's", wrong
     for (a, x), (b, y) in combinations(list(parts.items())[:20], 2):
         yield 3.0, f"{a} is dropped, and {b} is dropped", true - x - y
+
+
+def _other_models(subject: Subject) -> Iterator[tuple[str, Floats]]:
+    """Yield the gradients of models with a wrong sign, as a user's own solver may integrate."""
+    task, eq = subject.task, subject.task.equations
+    flips = {"f, in all of the equations (a solver that steps the wrong way),": range(eq.n_states)}
+    if 1 < eq.n_states <= SINGLE:
+        flips |= {f"the equation of {s}": range(i, i + 1) for i, s in enumerate(eq.state_names)}
+    for name, places in flips.items():
+        rhs = tuple(-e if i in places else e for i, e in enumerate(eq.rhs))
+        try:
+            changed = replace(task, equations=replace(eq, rhs=rhs))
+            found = whole(DiscreteAdjoint().prepare(changed)(subject.theta, subject.z0))
+        except SymodeError:
+            continue
+        yield f"{name} has the wrong sign", found
 
 
 def parts_of(subject: Subject) -> dict[str, Floats]:

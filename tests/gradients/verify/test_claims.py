@@ -92,3 +92,52 @@ def test_a_claim_on_a_model_without_parameters():
         model, symode.Loss(terminal=x), (0, 1), claimed={"x": np.exp(-1)}, checks=["reference"]
     )
     assert report["claimed"].passed, str(report)
+
+
+def test_a_solver_that_steps_the_wrong_way_is_told_from_its_gradient():
+    x, k, t = sp.symbols("x k t")
+    model = symode.Model({x: -k * x}, parameters=[k], time=t, initial={x: 2})
+
+    def wrong_way(fun, span, y0, t_eval):
+        rows, now, y = [], span[0], np.array(y0)
+        for end in t_eval:
+            h = (end - now) / 200
+            for _ in range(200):
+                y = y - h * fun(now + h / 2, y - h / 2 * fun(now, y))
+                now += h
+            rows.append(y)
+        return np.array(rows)
+
+    loss = symode.Loss(terminal=x**2)
+    mine = model.gradient(loss, (0, 1), [0.7], method="forward", solver=wrong_way)
+    report = symode.verify(model, loss, (0, 1), [0.7], claimed=mine, checks=["methods"])
+    assert "steps the wrong way" in report.causes[0]
+
+
+def test_a_kink_of_the_loss_is_named_before_the_tolerance():
+    x, k = sp.symbols("x k")
+    model = symode.Model({x: -k * x}, parameters=[k], initial={x: 2})
+    end = float(model.solve((0, 1), theta=[0.7], rtol=1e-8, atol=1e-10).z[-1, 0])
+    loss = symode.Loss(terminal=sp.Abs(x - sp.Float(end, 17)))
+    report = symode.verify(
+        model, loss, (0, 1), [0.7], checks=["tolerances", "complex step", "ends"]
+    )
+    assert not report.passed
+    assert "terminal loss" in report.causes[0] and "non-smooth" in report.causes[0]
+    assert not any("tolerance is too loose" in cause for cause in report.causes)
+
+
+def test_rounding_that_grows_is_told_where_products_miss_their_limit():
+    x, y, z, s, r, b = sp.symbols("x y z s r b")
+    lorenz = symode.Model(
+        {x: s * (y - x), y: x * (r - z) - y, z: x * y - b * z}, parameters=[s, r, b],
+        initial={x: 1, y: 1, z: 1},
+    )  # fmt: skip
+    report = symode.verify(
+        lorenz, symode.Loss(terminal=z), (0, 20), [10.0, 28.0, 8 / 3],
+        checks=["dot product", "stability"],
+    )  # fmt: skip
+    # Along 20 units of time a difference grows a million times.
+    if not report["dot product"].passed:
+        assert any(cause.startswith(("rounding", "chaos")) for cause in report.causes)
+    assert "Stability" in str(report)
