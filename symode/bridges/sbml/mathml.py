@@ -86,6 +86,7 @@ class Trees:
             "Mod": lambda: self._remainder(*args),
             "frac": lambda: self._remainder(args[0], self._integer(1)),
             "atan2": lambda: self._angle(*args),
+            "ITE": lambda: self._chosen(*args),
         }
         if name in special:
             return special[name]()
@@ -190,6 +191,15 @@ class Trees:
         lib = self.library
         whole = self._apply(lib.AST_FUNCTION_FLOOR, self._apply(lib.AST_DIVIDE, x, divisor))
         return self._apply(lib.AST_MINUS, x, self._apply(lib.AST_TIMES, divisor, whole))
+
+    def _chosen(self, condition: Any, yes: Any, no: Any) -> Any:
+        """Return the condition that is the first where one holds, else the second."""
+        lib = self.library
+        return self._apply(
+            lib.AST_LOGICAL_OR,
+            self._apply(lib.AST_LOGICAL_AND, condition, yes),
+            self._apply(lib.AST_LOGICAL_AND, self._apply(lib.AST_LOGICAL_NOT, condition), no),
+        )
 
     def _angle(self, y: Any, x: Any) -> Any:
         lib = self.library
