@@ -296,6 +296,9 @@ class EventRun:
 
     def _moment(self, forward: Forward, crossing: list[int]) -> int:
         """Turn the signs of these root functions, and fire what turns true."""
+        if not self.functions.n_own and all(self.functions.timed[k] for k in crossing):
+            # Solved for in time: no state is near a zero of theirs.
+            return self._fire(forward, crossing, {})
         t, y = forward.t, forward.scratch.y
         f = slope_of(forward.system, self.work, t, y)[: self.n]
         values = self.bound.roots(t, y[: self.n])
@@ -418,7 +421,7 @@ class EventRun:
                 # Roots have been told already: not twice.
                 break
         self.signs = signs
-        values = self.bound.roots(t, y[: self.n])
+        values = self.bound.roots(t, y[: self.n]) if self.watched else ()
         self.released = frozenset(
             k for k, value in enumerate(values) if abs(value) <= noise.get(k, 0.0)
         )
@@ -462,10 +465,10 @@ class EventRun:
             self.idle = forward.scratch.peak[: self.n] == 0.0
         self._push(forward, jump)
         if not steps:
-            forward.split(f"the switch at {jump.names}", jump)
+            self.last_names = f"the switch at {jump.names}"
+            forward.split(self.last_names, jump)
             self.fresh = 0
             self.recent.append(t)
-            self.last_names = f"the switch at {jump.names}"
             return CHATTERING if self._crowded(t, CROWD, CLOSE) else SUCCESS
         forward.leave_observations_at(t)
         forward.split(f"the event {jump.names}", jump)
@@ -508,6 +511,9 @@ class EventRun:
         count, store, y = int(forward.scratch.count[kt.STEPS]), forward.store, forward.scratch.y
         options, t = forward.options, forward.t
         for j, k in enumerate(causes):
+            if self.functions.timed[k]:
+                # No error of the state moves it.
+                continue
             r_z, _, _ = self.bound.slope(k, t, y[: self.n])
             size = options.atol + options.rtol * np.abs(y[: self.n])
             uncertainty[j] = float(np.abs(r_z) @ np.broadcast_to(size, self.n))

@@ -79,7 +79,10 @@ class Modes:
         self.bound.enter(modes)
         values = self.bound.roots(t, y[:n])
         count = len(self.switches)
-        for k, switch in enumerate(self.switches):
+        # Nothing but the state itself, or another switch, moves those that do not cross.
+        alone = bool(crossing) and not moved and not self.nested
+        for k in self._crossed(crossing) if alone else range(count):
+            switch = self.switches[k]
             if modes[count + k]:
                 continue
             if self.nested and self.bound.enter(modes):
@@ -113,6 +116,11 @@ class Modes:
         for k in turned:
             self._check_sliding(forward, k, y)
         return self.values
+
+    def _crossed(self, crossing: dict[int, int]) -> list[int]:
+        """Return the switches that these root functions belong to."""
+        owners = (int(self.bound.functions.switch_of[r]) for r in crossing)
+        return sorted({k for k in owners if k >= 0})
 
     def enter(self, forward: Forward) -> None:
         """Let the modes hold in f and in the root functions."""
