@@ -32,6 +32,7 @@ from symode.kernels.types import (
     STEPS,
     STORED,
     T_END,
+    WORST,
     Chebyshev,
     Collocation,
     Control,
@@ -355,6 +356,7 @@ def advance(
             if count[JUST_REJECTED]:
                 factor = min(factor, 1.0)
             clock[ERR] = math.log(error) if error > 1e-4 else LOG_SMALL_ERROR
+            clock[WORST] = max(clock[WORST], error)
             grown = h * factor
             # A step shortened to meet the end says nothing against the size before it.
             if abs(h) < abs(clock[H]) and factor >= 1.0:

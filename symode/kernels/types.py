@@ -65,7 +65,8 @@ T_JAC: Final = 12  # dirk: time of the Jacobian in scratch.jac
 GROUP_FLOOR: Final = 13  # smallest norm of the grouped components that counts
 RADIUS: Final = 14  # chebyshev: bound of ρ(J)
 Z_AT: Final = 15  # time of the state in scratch.z, on a stored trajectory
-N_CLOCK: Final = 16
+WORST: Final = 16  # largest error of an accepted step, in tolerances
+N_CLOCK: Final = 17
 
 #: How far the gradient of a member is, in `Scratch.count[PHASE]`.
 FORWARD: Final = 1

@@ -165,7 +165,7 @@ class GaussRunner(ContinuousRunner):
     def _backward(self, theta: Floats, y0: Floats, from_initial: bool) -> None:
         """Evaluate the loss; integrate lam from t1 to t0, and a§3 along it; close the gradient."""
         forward, driver = self.forward, self._driver
-        y, before, norm = forward.scratch.y, None, 0.0
+        y, before, norm, worst = forward.scratch.y, None, 0.0, 0.0
         # A driver that is kept enters kernels for as long as it found it may.
         driver.seconds = 0.0
         self.gradient.scalars[kt.DRIFT] = 0.0
@@ -187,9 +187,10 @@ class GaussRunner(ContinuousRunner):
                 # The pass has evaluated the loss.
                 slopes_at_observations(self.task, forward, self.table)
             norm = max(norm, float(scratch.clock[kt.GROUP]))
+            worst = max(worst, float(scratch.clock[kt.WORST]))
             self._parts.append((segment, scratch.count.copy()))
             y, before = scratch.y.copy(), scratch
-        self._check_share(size, norm)
+        self._check_share(size, norm, min(1.0, 10.0 * worst))
 
     def _jump(self, segment: Segment, y: Floats) -> Floats:
         """Return lam before the jump at the end of a segment."""
@@ -211,17 +212,18 @@ class GaussRunner(ContinuousRunner):
             parts.append(SegmentStats.of(name, segment.t1, segment.t0, count, end))
         return Stats.over(tuple(parts), self._driver.seconds, "the methods of the forward pass")
 
-    def _check_share(self, weight: Floats, norm: float) -> None:
+    def _check_share(self, weight: Floats, norm: float, used: float) -> None:
         """Raise where the integral is too small a share of what lam is held to.
 
-        lam may err by about rtol times the norm of the gradient in theta and z0 together. Where the
+        lam may err by about rtol times the norm of the gradient in theta and z0 together, of which
+        the steps have ``used`` a part: next to nothing of it on a span of 1e-9. Where the
         initial values move the loss ten million times more than the parameters do, as over ten
         decades of a stiff relaxation, that is more than all of dJ/dtheta. The sizes of the parts
         count, not their sum: a gradient that vanishes at an optimum is not refused.
         """
         task = self.task
         parts = float(np.linalg.norm(self._panel_memory[4, : task.m] * weight))
-        lost = task.options.rtol * norm
+        lost = task.options.rtol * norm * used
         if parts > 0.0 and lost > MOST_LOST * parts:
             raise GradientError(
                 f"The parameters move the loss {norm / parts:.1e} times less than the initial "
