@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
 import sympy as sp
@@ -47,6 +47,8 @@ class DirectionalTask(Task):
 
     base: Task = None  # type: ignore[assignment]  # always given
     frozen: bool = True
+    #: `HessianProduct` looks at the steps itself, and goes on with s in the error norm.
+    watches_stability: ClassVar[bool] = False
 
     @classmethod
     def of(cls, base: Task, frozen: bool) -> DirectionalTask:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,6 +114,8 @@ class Task:
     backend: str = "llvm"
     asked: Asked = None  # type: ignore[assignment]  # filled in below
     located: bool = False
+    #: Whether methods that differentiate computed steps look whether stability holds them down.
+    watches_stability: ClassVar[bool] = True
     _compiled: dict[tuple[tuple[str, ...], tuple[str, ...]], NativeModel] = dataclasses.field(
         default_factory=dict, init=False, repr=False
     )

@@ -45,6 +45,10 @@ CAPACITY = 256
 THE_END = "the end of the span"
 
 
+class HeldDownError(Exception):
+    """An explicit solve that was to tell is held down by stability; its maker goes another way."""
+
+
 @dataclass
 class Forward:
     """A forward solve in progress: what kernels need, kept together and reused.
@@ -73,6 +77,9 @@ class Forward:
         What may happen on the way; needs ``keep`` and all stages of the interpolant.
     stops
         Returns the times at which steps end, of p. Events go before them.
+    tells
+        Whether a solve that keeps to an explicit method raises `HeldDownError` where stability
+        holds its steps down.
     """
 
     system: kt.System
@@ -88,6 +95,7 @@ class Forward:
     start: Point | None = None
     events: EventRun | None = None
     stops: Callable[[Floats], Floats] | None = None
+    tells: bool = False
 
     def __post_init__(self) -> None:
         n, options = self.system.n, self.options
@@ -95,14 +103,19 @@ class Forward:
         atol = np.concatenate([options.atol, np.zeros(n - self.n_controlled), extra])
         floor = np.zeros(atol.size)
         floor[self.n_controlled : n] = 1.0
-        switching = bool(self.build and options.stiff and can_watch(options.tableau))
+        switching = bool(self.build and options.stiff)
+        explicit = isinstance(options.tableau, ExplicitTableau)
+        self.tells = self.tells and explicit and not switching
+        #: Whether it is to tell, but has no two slopes at the end of a step that would.
+        self.blind = self.tells and not can_watch(options.tableau)
+        watching = (switching or self.tells) and can_watch(options.tableau)
         control = native.make_control(
             options,
             atol,
             floor,
             weight=self.weight,
             lazy=self.lazy,
-            patience=PATIENCE[False] if switching else 0,
+            patience=PATIENCE[False] if watching else 0,
             limit=stiff_from(options.rtol) * getattr(options.tableau, "stability", 0.0),
             n_tested=self.n_controlled,
         )
@@ -196,6 +209,8 @@ class Forward:
 
     def switch(self) -> None:
         """End the segment and go on from its state with the other method."""
+        if self.tells:
+            raise HeldDownError
         old, count = self.stepper, self.scratch.count
         # Carried in counters, so that a restored checkpoint decides alike.
         back = int(count[kt.RETURN]) or PATIENCE[True]

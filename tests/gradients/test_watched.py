@@ -7,6 +7,9 @@ import sympy as sp
 import symode
 from symode.gradients.methods import METHODS
 from symode.gradients.methods.watched import SEPARATE, mixture
+from symode.solvers.methods import METHODS as SOLVER_NAMES
+from symode.solvers.methods import get_method
+from symode.solvers.tableau import ExplicitTableau
 
 X, Y, K, Q, T = sp.symbols("x y k q t")
 SOLVERS = ["auto", "rodas5p"]
@@ -89,3 +92,60 @@ def test_a_batch_with_absent_species_equals_single_solves():
         single, whole = vg(vg.pack(theta=[0.8, 0.3], z0=start))
         assert value == single
         assert np.array_equal(slope, whole[2:])
+
+
+# -- explicit steps at the edge of stability -----------------------------------------------------
+
+EXPLICIT = [name for name in SOLVER_NAMES if isinstance(get_method(name), ExplicitTableau)]
+P = sp.symbols("p1:4")
+RATES, START = np.array([0.04, 1e4, 3e7]), np.array([1.0, 1e-5, 0.2])
+STIFF_LOSS = symode.Loss(terminal=2 * X + 1e3 * Y + Q**2, observations=[(0.4, X * Q)])
+
+
+def robertson():
+    """Return Robertson's kinetics, whose steps stability holds at 1e-3 from t = 0.1 on."""
+    a, b, c = P
+    loss, back = a * X - b * Y * Q, c * Y**2
+    return symode.Model({X: -loss, Y: loss - back, Q: back}, parameters=P)
+
+
+def off(theta, z0, exact):
+    """Return the error in the scaled norm."""
+    scale = np.concatenate([RATES, START])
+    found = np.concatenate([np.asarray(theta), np.asarray(z0)])
+    expected = np.concatenate([np.asarray(exact.theta), np.asarray(exact.z0)])
+    return np.linalg.norm((found - expected) * scale) / np.linalg.norm(expected * scale)
+
+
+@pytest.fixture(scope="module")
+def exact():
+    return robertson().gradient(
+        STIFF_LOSS, (0, 1.5), theta=RATES, z0=START, solver="radau9", rtol=1e-11, atol=1e-17,
+        method="discrete",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("method", [symode.DiscreteAdjoint(), symode.CheckpointedAdjoint()])
+@pytest.mark.parametrize("solver", EXPLICIT)
+def test_explicit_steps_at_the_edge_of_stability_do_not_amplify_derivatives(solver, method, exact):
+    # With steps chosen for z alone: tsit5 0.1, dopri5 2 at 1e-8, and 1e11 over a longer span.
+    for rtol in (1e-6, 1e-8):
+        found = robertson().gradient(
+            STIFF_LOSS, (0, 1.5), theta=RATES, z0=START, solver=solver, method=method, rtol=rtol,
+            atol=1e-4 * rtol,
+        )  # fmt: skip
+        # The transient is as many tolerances wide as it has decades.
+        assert off(found.theta, found.z0, exact) < 1e3 * rtol
+
+
+def test_batches_and_jacobians_at_the_edge_of_stability(exact):
+    options = {"solver": "tsit5", "rtol": 1e-7, "atol": 1e-11, "method": "discrete"}
+    vg = robertson().value_and_grad(STIFF_LOSS, t0=0, t1=1.5, **options)
+    starts = np.array([START, START * [1.0, 0.5, 2.0]])
+    _, dtheta, dz0 = vg.batch(RATES, starts)
+    assert off(dtheta[0], dz0[0], exact) < 1e3 * 1e-7
+    rows = robertson().jacobian(
+        symode.VectorLoss({"whole": STIFF_LOSS, "end": symode.Loss(terminal=Q)}), (0, 1.5),
+        theta=RATES, z0=START, **options,
+    )  # fmt: skip
+    assert off(rows.theta[0], rows.z0[0], exact) < 1e3 * 1e-7

@@ -80,11 +80,12 @@ def make_forward(
     build: Build | None = None,
     takes_mass: bool = False,
     takes_events: bool = False,
+    tells: bool = False,
 ) -> Forward:
     """Return the memory of the task's forward pass.
 
     ``build`` makes model and system for options with another method: without it the pass keeps to
-    the first of ``solver="auto"``.
+    the first of ``solver="auto"``. For ``tells`` see `Forward`.
     """
     from symode.solvers.native import make_observations
 
@@ -105,6 +106,7 @@ def make_forward(
         tangent_atol=tangent_atol,
         weight=weight,
         build=build,
+        tells=tells,
     )
     if keep and task.events is not None:
         forward.events = EventRun(task.events)

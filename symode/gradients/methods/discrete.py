@@ -222,7 +222,8 @@ class DiscreteRunner(WatchedRunner):
         from symode.kernels.gradient import discrete_members
 
         task, forward = self.task, self.forward
-        if task.mass is not None or self.apart or not task.chosen(theta).all() or not z0.all():
+        alone = task.mass is not None or self.apart or forward.blind
+        if alone or not task.chosen(theta).all() or not z0.all():
             return self._one_by_one(theta, z0)
         self.system.p[: theta.size] = theta
         starts = np.zeros((z0.shape[0], task.n))

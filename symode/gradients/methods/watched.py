@@ -13,7 +13,7 @@ from symode.gradients.mass import slopes_in_theta
 from symode.gradients.methods.base import Floats, Runner, make_forward
 from symode.gradients.task import Task
 from symode.kernels import types as kt
-from symode.solvers.integrate import Forward
+from symode.solvers.forward import Forward, HeldDownError
 from symode.solvers.options import SolverOptions
 
 
@@ -22,6 +22,10 @@ class WatchedRunner(Runner):
 
     Where a parameter is exactly 0, or a state is 0 throughout, z need not show what moving it
     would do: f = k sin(9 t) at k = 0 is solved in one step. Such directions are watched.
+
+    So are all together where an explicit method that was asked for is held down by stability. The
+    error norm of z then keeps steps at the edge, where what z no longer has in it, the decayed fast
+    modes, may grow from step to step: z is right, and its derivative wrong by any factor.
 
     Parameters
     ----------
@@ -57,6 +61,7 @@ class WatchedRunner(Runner):
             tangent_atol=np.zeros(size) if watched else None,
             weight=np.zeros(task.n + size) if watched else None,
             build=self._build if self.switches else None,
+            tells=not watched and task.watches_stability,
         )
         self.table = task.loss_table()
         self.gradient = task.gradient_arrays()
@@ -91,6 +96,15 @@ class WatchedRunner(Runner):
         if self.watched:
             self._run(theta, z0)
             return
+        try:
+            if self.forward.blind:
+                raise HeldDownError
+            self._watch_zeros(theta, z0)
+        except HeldDownError:
+            self._watch_all(theta, z0)
+
+    def _watch_zeros(self, theta: Floats, z0: Floats | None) -> None:
+        """Compute; again with those directions in the error norm that are exactly 0."""
         # Found anew at every call: a result must not depend on the calls before it.
         asked = self.task.chosen(theta)
         directions = np.empty(0, dtype=np.int64) if asked.all() else np.flatnonzero(asked == 0.0)
@@ -99,13 +113,30 @@ class WatchedRunner(Runner):
             idle = self.task.m + np.flatnonzero(peak == 0.0)
             self._watch(np.union1d(directions, idle), theta, z0)
 
-    def _watch(self, directions: NDArray[np.int64], theta: Floats, z0: Floats | None) -> Floats:
+    def _watch_all(self, theta: Floats, z0: Floats | None) -> None:
+        """Compute with all directions in the error norm, each in the size of what it moves."""
+        states = self.task.equations.n_states
+        blind = self.forward.blind
+        reached = np.ones(states) if blind else self.forward.scratch.peak[:states]
+        size = np.concatenate([np.abs(theta), reached])
+        size[size == 0.0] = 1.0
+        self._watch(np.arange(size.size), theta, z0, size)
+
+    def _watch(
+        self,
+        directions: NDArray[np.int64],
+        theta: Floats,
+        z0: Floats | None,
+        size: Floats | None = None,
+    ) -> Floats:
         """Compute with these directions in the error norm; return each state's largest size."""
         watched = tuple(int(i) for i in directions)
         if watched not in self._careful:
             self._careful[watched] = self._sibling(watched)
         runner: WatchedRunner = self._careful[watched]
         self._last = runner
+        if size is not None:
+            runner._measure(size)
         runner.forward.driver.stop = self.forward.driver.stop
         runner.compute(theta, z0)
         for mine, found in zip(self.gradient, runner.gradient, strict=True):
@@ -113,6 +144,12 @@ class WatchedRunner(Runner):
         self.table.times[:] = runner.table.times
         self.forward.scratch.count[:] = runner.forward.scratch.count
         return runner.forward.scratch.peak[: self.task.n_watched]
+
+    def _measure(self, size: Floats) -> None:
+        """Set the unit of each direction that is watched."""
+        self.mix[:] = mixture(self.watched, size.size) * size
+        assert isinstance(self.system, kt.Tangents)
+        self.system.directions[:] = self.mix[:, : self.task.m]
 
     def _start_tangents(self, theta: Floats, z0: Floats | None) -> None:
         """Set the tangents at t0 and the tolerances they are held to."""
