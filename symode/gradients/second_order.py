@@ -82,7 +82,9 @@ class HessianProduct:
     def _is_held_down(self) -> bool:
         """Return whether the steps of the last run stayed at the edge of stability."""
         options = self.base.options
-        if options.tableau.implicit or not isinstance(self.runner, WatchedRunner):
+        # One that may switch has gone on with the stiff method after as many signs.
+        keeps = not options.stiff and not options.tableau.implicit
+        if not keeps or not isinstance(self.runner, WatchedRunner):
             return False
         segments = self.runner._last.forward.segments
         found = steps_at_limit(segments, self.base.equations.n_states, options.rtol, options.atol)

@@ -271,9 +271,10 @@ class Model(Derivatives):
             False returns what was solved, with its status, instead of raising.
         **options
             ``solver``: "auto" (explicit, and rodas5p while stiff), "bosh3", "dopri5", "tsit5",
-            "vern7", "dop853", or, for stiff models, "rodas5p", "esdirk43", "esdirk54", "radau5",
-            "radau9", "radau13"; ``rtol`` (1e-8), ``atol`` (1e-10; a number, or one for each
-            state), ``max_steps`` (100,000), ``h_max`` (no limit), ``backend`` ("llvm" or "numba"),
+            "vern7", "dop853", "rock4" (fast decay that does not oscillate), or, for stiff models,
+            "rodas5p", "esdirk43", "esdirk54", "radau5", "radau9", "radau13"; ``rtol`` (1e-8),
+            ``atol`` (1e-10; a number, or one for each state), ``max_steps`` (100,000), ``h_max``
+            (no limit), ``backend`` ("llvm" or "numba"),
             ``consistent`` ("find", or "check" to refuse initial values that miss the algebraic
             equations), ``switch_events`` (True; False does not end steps where conditions in f
             turn).
@@ -330,8 +331,8 @@ class Model(Derivatives):
             "auto", "discrete", "checkpointed", "interpolating", "backsolve", "gauss", "forward",
             or a value with options such as ``DiscreteAdjoint()``.
         solver
-            "auto", "bosh3", "dopri5", "tsit5", "vern7", "dop853", or, for stiff models, "rodas5p",
-            "esdirk43", "esdirk54", "radau5", "radau9", "radau13";
+            "auto", "bosh3", "dopri5", "tsit5", "vern7", "dop853", "rock4", or, for stiff models,
+            "rodas5p", "esdirk43", "esdirk54", "radau5", "radau9", "radau13";
             ``"scipy:Radau"`` for SciPy's; or a callable ``solver(fun, t_span, y0, t_eval) -> y``
             (one row of y per time).
         wrt

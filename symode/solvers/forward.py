@@ -104,10 +104,7 @@ class Forward:
         floor = np.zeros(atol.size)
         floor[self.n_controlled : n] = 1.0
         switching = bool(self.build and options.stiff)
-        explicit = isinstance(options.tableau, ExplicitTableau)
-        self.tells = self.tells and explicit and not switching
-        #: Whether it is to tell, but has no two slopes at the end of a step that would.
-        self.blind = self.tells and not can_watch(options.tableau)
+        self.tells = self.tells and not switching and not options.tableau.implicit
         watching = (switching or self.tells) and can_watch(options.tableau)
         control = native.make_control(
             options,

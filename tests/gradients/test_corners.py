@@ -91,6 +91,20 @@ def test_a_switch_in_the_right_hand_side(method, solver):
     assert found.theta == pytest.approx([2.6, 2.6], rel=1e-5)
 
 
+@pytest.mark.parametrize("solver", ["tsit5", "rodas5p", "esdirk54", "radau5"])
+@every_method
+def test_a_right_hand_side_without_states(method, solver):
+    # f has no Jacobian, the augmented system has one: a§3' = -a§1 t^2.
+    model = symode.Model({X: A * T**2, Y: B}, parameters=[A, B], time=T)
+    found = model.gradient(
+        symode.Loss(terminal=X**2 * Y), (0, 2), theta=[1.5, -0.4], z0=[0.2, 0.3], method=method,
+        solver=solver,
+    )  # fmt: skip
+    x, y = 0.2 + 1.5 * 8 / 3, 0.3 - 0.4 * 2
+    assert found.theta == pytest.approx([2 * x * y * 8 / 3, 2 * x**2], rel=1e-7)
+    assert found.z0 == pytest.approx([2 * x * y, x**2], rel=1e-7)
+
+
 @pytest.mark.parametrize("span", [(-1.0, 1.5), (1e5, 1e5 + 2.5), (0.7, -1.8), (0.0, 1e-9)])
 @every_method
 def test_spans_of_all_sorts(method, span):

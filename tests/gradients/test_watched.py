@@ -9,6 +9,7 @@ from symode.gradients.methods import METHODS
 from symode.gradients.methods.watched import SEPARATE, mixture
 from symode.solvers.methods import METHODS as SOLVER_NAMES
 from symode.solvers.methods import get_method
+from symode.solvers.segments import can_watch
 from symode.solvers.tableau import ExplicitTableau
 
 X, Y, K, Q, T = sp.symbols("x y k q t")
@@ -96,7 +97,12 @@ def test_a_batch_with_absent_species_equals_single_solves():
 
 # -- explicit steps at the edge of stability -----------------------------------------------------
 
-EXPLICIT = [name for name in SOLVER_NAMES if isinstance(get_method(name), ExplicitTableau)]
+# Bosh3 has no two slopes at the end of a step that would tell.
+EXPLICIT = [
+    name
+    for name in SOLVER_NAMES
+    if isinstance(get_method(name), ExplicitTableau) and can_watch(get_method(name))
+]
 P = sp.symbols("p1:4")
 RATES, START = np.array([0.04, 1e4, 3e7]), np.array([1.0, 1e-5, 0.2])
 STIFF_LOSS = symode.Loss(terminal=2 * X + 1e3 * Y + Q**2, observations=[(0.4, X * Q)])

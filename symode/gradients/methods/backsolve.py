@@ -110,7 +110,7 @@ class BacksolveRunner(ContinuousRunner):
         stepper, whole = segment.stepper, self.task.augmented
         if stepper not in self._augmented:
             compiled = stepper.compiled or self.compiled
-            pattern = native.native_pattern(whole if stepper.system.pattern.rows.size else None)
+            pattern = native.native_pattern(whole if stepper.tableau.implicit else None)
             system = native.make_field(
                 compiled, whole.n_states, stepper.system.p, pattern, "augmented_", m=self.task.m
             )

@@ -97,8 +97,6 @@ class WatchedRunner(Runner):
             self._run(theta, z0)
             return
         try:
-            if self.forward.blind:
-                raise HeldDownError
             self._watch_zeros(theta, z0)
         except HeldDownError:
             self._watch_all(theta, z0)
@@ -116,9 +114,7 @@ class WatchedRunner(Runner):
     def _watch_all(self, theta: Floats, z0: Floats | None) -> None:
         """Compute with all directions in the error norm, each in the size of what it moves."""
         states = self.task.equations.n_states
-        blind = self.forward.blind
-        reached = np.ones(states) if blind else self.forward.scratch.peak[:states]
-        size = np.concatenate([np.abs(theta), reached])
+        size = np.concatenate([np.abs(theta), self.forward.scratch.peak[:states]])
         size[size == 0.0] = 1.0
         self._watch(np.arange(size.size), theta, z0, size)
 

@@ -85,7 +85,7 @@ def recurrence(s: int) -> tuple[Array, Array, float]:
         ratio = 1.0 / growth
     # R'(0) = 1 sets the scale between x and z.
     scale = slope + float(np.polyval(np.polyder(w), origin) / np.polyval(w, origin))
-    return p, m / scale, scale * (1.0 + origin)
+    return p, m / scale, float(scale * (1.0 + origin))
 
 
 def weights_after(p: Array, m: Array) -> tuple[Array, Array]:
