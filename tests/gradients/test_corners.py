@@ -91,7 +91,7 @@ def test_a_switch_in_the_right_hand_side(method, solver):
     assert found.theta == pytest.approx([2.6, 2.6], rel=1e-5)
 
 
-@pytest.mark.parametrize("solver", ["tsit5", "rodas5p", "esdirk54", "radau5"])
+@pytest.mark.parametrize("solver", ["tsit5", "rock4", "rodas5p", "esdirk54", "radau5"])
 @every_method
 def test_a_right_hand_side_without_states(method, solver):
     # f has no Jacobian, the augmented system has one: a§3' = -a§1 t^2.

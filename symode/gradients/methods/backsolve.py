@@ -110,7 +110,9 @@ class BacksolveRunner(ContinuousRunner):
         stepper, whole = segment.stepper, self.task.augmented
         if stepper not in self._augmented:
             compiled = stepper.compiled or self.compiled
-            pattern = native.native_pattern(whole if stepper.tableau.implicit else None)
+            # f may be free of states where the augmented system is not: ask the method alone.
+            stiff = stepper.tableau.implicit or stepper.tableau.bounds_spectrum
+            pattern = native.native_pattern(whole if stiff else None)
             system = native.make_field(
                 compiled, whole.n_states, stepper.system.p, pattern, "augmented_", m=self.task.m
             )
