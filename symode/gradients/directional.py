@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar, cast
+from typing import cast
 
 import numpy as np
 import sympy as sp
@@ -16,7 +16,7 @@ from symode.equations.forcing import Forcing
 from symode.equations.loss import Loss, ObservationGroup
 from symode.gradients.jumps import refuse_events
 from symode.gradients.mass import refuse_mass
-from symode.gradients.task import Asked, Task
+from symode.gradients.task import Asked, HeldDown, Task
 from symode.symbolic.derive import Field, derive_joint, derive_scalar
 from symode.symbolic.doubled import (
     double_field,
@@ -47,8 +47,11 @@ class DirectionalTask(Task):
 
     base: Task = None  # type: ignore[assignment]  # always given
     frozen: bool = True
-    #: `HessianProduct` looks at the steps itself, and goes on with s in the error norm.
-    watches_stability: ClassVar[bool] = False
+
+    @property
+    def held_down(self) -> HeldDown:
+        """`HessianProduct` goes on with s in the error norm, where it then is already."""
+        return "raise" if self.frozen else "go on"
 
     @classmethod
     def of(cls, base: Task, frozen: bool) -> DirectionalTask:

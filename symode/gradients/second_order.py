@@ -27,8 +27,8 @@ from symode.gradients.methods import DiscreteAdjoint, GradientMethod
 from symode.gradients.methods.base import Runner
 from symode.gradients.methods.watched import WatchedRunner
 from symode.gradients.rows import RowsMethod, RowsTask, prepare_rows
-from symode.gradients.stability import MANY, steps_at_limit
 from symode.gradients.task import Task
+from symode.solvers.forward import HeldDownError
 from symode.symbolic.switches import Switches, find_switches
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class HessianProduct:
     any method, is the product. With a method that differentiates computed steps they are those of
     J, and s does not count in the error norm: the result is, to rounding, the derivative of the
     computed gradient, and symmetric. Other methods hold s to the tolerances of z. So does this one
-    where stability holds the steps of an explicit solver down, see `steps_at_limit`: steps at the
+    where stability holds the steps of an explicit solver down, see `HeldDownError`: steps at the
     edge, right for z, may amplify s without bound (Robertson's problem to t = 1 at rtol 1e-6: a
     product 23 times its size wrong, then 4e-6). It is then symmetric to the tolerance only.
 
@@ -79,17 +79,6 @@ class HessianProduct:
         task = DirectionalTask.of(self.base, frozen=False)
         return self.method.prepare(self.frozen.sharing_kernels_with(task))
 
-    def _is_held_down(self) -> bool:
-        """Return whether the steps of the last run stayed at the edge of stability."""
-        options = self.base.options
-        # One that may switch has gone on with the stiff method after as many signs.
-        keeps = not options.stiff and not options.tableau.implicit
-        if not keeps or not isinstance(self.runner, WatchedRunner):
-            return False
-        segments = self.runner._last.forward.segments
-        found = steps_at_limit(segments, self.base.equations.n_states, options.rtol, options.atol)
-        return found >= MANY
-
     def __call__(
         self, theta: Floats, z0: Floats | None, v_theta: Floats, v_z0: Floats
     ) -> tuple[Floats, Floats]:
@@ -119,11 +108,13 @@ class HessianProduct:
             return np.zeros(base.m), np.zeros(states)
         y0 = None if z0 is None else np.concatenate([z0, v_z0 / unit])
         point = np.concatenate([theta, v_theta / unit])
-        self.runner.compute(point, y0)
-        found = self.runner.gradient
-        if self._is_held_down():
-            self.counted.compute(point, y0)
-            found = self.counted.gradient
+        runner = self.runner
+        try:
+            runner.compute(point, y0)
+        except HeldDownError:
+            runner = self.counted
+            runner.compute(point, y0)
+        found = runner.gradient
         return found.theta * unit, found.lam[:states] * unit
 
     def _check_kinks(self, switches: Switches, theta: Floats, z0: Floats | None) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +77,10 @@ class Asked:
         return len(self.theta) + len(self.z0) + apart
 
 
+#: What a method that differentiates computed steps does where stability holds them down.
+HeldDown = Literal["watch", "raise", "go on"]
+
+
 @dataclass(frozen=True, eq=False)
 class Task:
     """What a gradient method is asked to do.
@@ -114,11 +118,14 @@ class Task:
     backend: str = "llvm"
     asked: Asked = None  # type: ignore[assignment]  # filled in below
     located: bool = False
-    #: Whether methods that differentiate computed steps look whether stability holds them down.
-    watches_stability: ClassVar[bool] = True
     _compiled: dict[tuple[tuple[str, ...], tuple[str, ...]], NativeModel] = dataclasses.field(
         default_factory=dict, init=False, repr=False
     )
+
+    @property
+    def held_down(self) -> HeldDown:
+        """Watch all directions where an explicit solver stays at the edge of stability."""
+        return "watch"
 
     def __post_init__(self) -> None:
         if self.asked is None:

@@ -111,7 +111,7 @@ class BacksolveRunner(ContinuousRunner):
         if stepper not in self._augmented:
             compiled = stepper.compiled or self.compiled
             # f may be free of states where the augmented system is not: ask the method alone.
-            stiff = stepper.tableau.implicit or stepper.tableau.bounds_spectrum
+            stiff = self.task.options.with_method(stepper.tableau.name).is_stiff
             pattern = native.native_pattern(whole if stiff else None)
             system = native.make_field(
                 compiled, whole.n_states, stepper.system.p, pattern, "augmented_", m=self.task.m

@@ -61,7 +61,7 @@ class WatchedRunner(Runner):
             tangent_atol=np.zeros(size) if watched else None,
             weight=np.zeros(task.n + size) if watched else None,
             build=self._build if self.switches else None,
-            tells=not watched and task.watches_stability,
+            tells=not watched and task.held_down != "go on",
         )
         self.table = task.loss_table()
         self.gradient = task.gradient_arrays()
@@ -99,6 +99,8 @@ class WatchedRunner(Runner):
         try:
             self._watch_zeros(theta, z0)
         except HeldDownError:
+            if self.task.held_down == "raise":
+                raise
             self._watch_all(theta, z0)
 
     def _watch_zeros(self, theta: Floats, z0: Floats | None) -> None:
