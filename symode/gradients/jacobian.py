@@ -16,7 +16,8 @@ from symode.equations.vector_loss import VectorLoss
 from symode.errors import LossError, OptionError, UnknownNameError
 from symode.gradients.methods import GradientMethod
 from symode.gradients.pack import Layout
-from symode.gradients.rows import RawJacobian, RowsTask, prepare_rows
+from symode.gradients.rows import RawJacobian, prepare_rows
+from symode.gradients.rows_task import RowsTask
 from symode.gradients.setup import closed_span
 from symode.solvers.options import make_options
 

@@ -26,7 +26,8 @@ from symode.gradients.directional import DirectionalTask
 from symode.gradients.methods import DiscreteAdjoint, GradientMethod
 from symode.gradients.methods.base import Runner
 from symode.gradients.methods.watched import WatchedRunner
-from symode.gradients.rows import RowsMethod, RowsTask, prepare_rows
+from symode.gradients.rows import RowsMethod, prepare_rows
+from symode.gradients.rows_task import RowsTask
 from symode.gradients.task import Task
 from symode.solvers.forward import HeldDownError
 from symode.symbolic.switches import Switches, find_switches

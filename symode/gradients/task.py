@@ -19,7 +19,7 @@ from symode.equations.loss import Loss, ObservationGroup
 from symode.errors import LossError, UnsupportedCombinationError
 from symode.kernels import types as kt
 from symode.solvers import native
-from symode.solvers.jumps import BACKWARDS, EventFunctions, switches_of
+from symode.solvers.event_functions import BACKWARDS, EventFunctions, switches_of
 from symode.solvers.mass import MassMatrix
 from symode.solvers.options import SolverOptions
 from symode.symbolic.block_tangent import BLOCK_KERNELS

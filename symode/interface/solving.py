@@ -34,9 +34,9 @@ from symode.gradients.tightened import tightened
 from symode.gradients.value_and_grad import Gradient, ValueAndGrad
 from symode.kernels import types as kt
 from symode.solvers import native
+from symode.solvers.event_functions import BACKWARDS, EventFunctions, switches_of
 from symode.solvers.events import EventRun
 from symode.solvers.integrate import Forward, check_span, check_times, integrate
-from symode.solvers.jumps import BACKWARDS, EventFunctions, switches_of
 from symode.solvers.mass import MassMatrix, check_pencil
 from symode.solvers.options import DEFAULT_STIFF, SolverOptions, check_names, make_options
 from symode.solvers.solution import Solution

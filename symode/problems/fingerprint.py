@@ -9,7 +9,7 @@ import numpy as np
 
 from symode.equations.equations import Equations
 from symode.problems.problem import Problem
-from symode.solvers.jumps import EventFunctions
+from symode.solvers.event_functions import EventFunctions
 from symode.symbolic.lift import lift_expressions, lift_field
 
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from symode.codegen.reference import evaluate
 from symode.kernels import types as kt
-from symode.solvers.jumps import BoundEvents
-from symode.status import FULL, PAUSED, SWITCH
+from symode.solvers.event_functions import BoundEvents
+from symode.solvers.jumps import slope_of
+from symode.status import FULL, PAUSED, SUCCESS, SWITCH
 
 if TYPE_CHECKING:
     from symode.solvers.forward import Forward
@@ -22,6 +23,8 @@ Floats = NDArray[np.float64]
 SAMPLES: Final = 4000
 #: Most steps of a portion.
 MOST: Final = 128
+#: Newton iterations that put a root at the end of a step.
+POLISH: Final = 6
 
 
 def take_portion(forward: Forward, budget: int) -> int:
@@ -175,3 +178,106 @@ class Stops:
             return None
         first = min(found)[0]
         return first, [k for time, k in found if time - first <= 4 * np.spacing(abs(first))]
+
+
+def rate_of(bound: BoundEvents, forward: Forward, k: int, t: float, y: Floats) -> float:
+    """Return dr/dt of one root function along the solution."""
+    n = bound.functions.n
+    r_z, r_t, _ = bound.slope(k, t, y[:n])
+    work = np.empty(max(1, forward.work_size))
+    return float(r_z @ slope_of(forward.system, work, t, y)[:n]) + r_t
+
+
+def step_to_root(
+    bound: BoundEvents, forward: Forward, k: int, moment: float, y: Floats, t: float, h: float
+) -> int:
+    """Step from (t, y) to a root near ``moment``, polished on the step itself; return a status.
+
+    ``h`` is the step, from t on, on whose dense output the root was found.
+    """
+    n, target, last_move = bound.functions.n, forward.t_end, np.inf
+    for attempt in range(POLISH):
+        if moment <= t:
+            # At its very start: the moment is now.
+            break
+        forward.aim(moment)
+        segment = len(forward.closed)
+        status = run_to_target(forward)
+        if status != SUCCESS:
+            return status
+        now = forward.scratch.y[: forward.system.n]
+        value = float(bound.roots(moment, now[:n])[k])
+        rate = rate_of(bound, forward, k, moment, now)
+        move = -value / rate if rate else 0.0
+        fits = t < moment + move <= min(t + h, target) or moment + move == target
+        small = abs(move) <= 2 * np.spacing(abs(moment))
+        settled = small or attempt == POLISH - 1 or abs(move) > 0.5 * last_move
+        if settled or not fits or len(forward.closed) != segment:
+            break
+        moment, last_move = moment + move, abs(move)
+        forward.back_to(0, y, "", h)
+    return SUCCESS
+
+
+def sharpness(
+    bound: BoundEvents, forward: Forward, causes: tuple[int, ...]
+) -> tuple[Floats, Floats]:
+    """Return d²r/dt² over the last step, and the error of r that the tolerances allow."""
+    functions, n = bound.functions, bound.functions.n
+    curvature, uncertainty = np.zeros(len(causes)), np.zeros(len(causes))
+    count, store, y = int(forward.scratch.count[kt.STEPS]), forward.store, forward.scratch.y
+    options, t = forward.options, forward.t
+    for j, k in enumerate(causes):
+        if functions.timed[k]:
+            # No error of the state moves it.
+            continue
+        r_z, _, _ = bound.slope(k, t, y[:n])
+        size = options.atol + options.rtol * np.abs(y[:n])
+        uncertainty[j] = float(np.abs(r_z) @ np.broadcast_to(size, n))
+        if count:
+            past, h = store.z[count - 1], float(store.h[count - 1])
+            before = rate_of(bound, forward, k, t - h, past)
+            curvature[j] = (rate_of(bound, forward, k, t, y) - before) / h
+    return curvature, uncertainty
+
+
+def values_inside(
+    bound: BoundEvents, forward: Forward, first: int, last: int
+) -> tuple[Floats, Floats]:
+    """Return fractions of a step, and the root functions there in the steps first to last - 1.
+
+    The last fraction is the end of the step. Shapes: ``(q,)`` and ``(roots, last - first, q)``.
+    """
+    store, method, n = forward.store, forward.method, bound.functions.n
+    points = np.arange(1, method.dense.shape[1] + 1) / method.dense.shape[1]
+    h, weights = store.h[first:last], weights_at(method, points)
+    scale = h if isinstance(method, kt.Erk | kt.Dirk | kt.Chebyshev) else np.ones(h.size)
+    k = store.k[first:last, : method.n_dense, :n]
+    z = store.z[first:last, None, :n] + scale[:, None, None] * np.einsum("pl,sln->spn", weights, k)
+    z[:, -1] = store.z[first + 1 : last + 1, :n]
+    t = store.t[first:last, None] + h[:, None] * points
+    values = roots_at(bound, t.ravel(), z.reshape(-1, n).T)
+    return points, values.reshape(-1, h.size, points.size)
+
+
+def noise_of(bound: BoundEvents, forward: Forward, crossing: list[int]) -> dict[int, float]:
+    """Return the size below which each of these root functions counts as zero now."""
+    t, y, n = forward.t, forward.scratch.y, bound.functions.n
+    values = bound.roots(t, y[:n])
+    noise = {}
+    for k in crossing:
+        r_z, r_t, _ = bound.slope(k, t, y[:n])
+        size = float(np.abs(r_z) @ np.abs(y[:n])) + abs(r_t * t)
+        size += abs(rate_of(bound, forward, k, t, y)) * abs(t)
+        noise[k] = 4 * abs(values[k]) + 64 * np.finfo(float).eps * size
+    return noise
+
+
+def observe_after(forward: Forward, at_end: bool) -> None:
+    """Let observations at this moment see the state after its jump; none follow ``at_end``."""
+    observations, n, count = forward.observations, forward.system.n, forward.scratch.count
+    mine = observations.t == forward.t
+    observations.y[mine, :n] = forward.scratch.y[:n]
+    if mine.any() and at_end:
+        stop = int(np.flatnonzero(mine)[-1]) + 1
+        count[kt.NEXT_OBS] = max(int(count[kt.NEXT_OBS]), stop)

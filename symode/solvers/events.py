@@ -23,14 +23,19 @@ from symode.kernels import types as kt
 from symode.solvers.crossing import (
     MOST,
     Stops,
+    noise_of,
+    observe_after,
+    rate_of,
     root_between,
-    roots_at,
     run_to_target,
+    sharpness,
     state_inside,
+    step_to_root,
     take_portion,
-    weights_at,
+    values_inside,
 )
-from symode.solvers.jumps import BoundEvents, EventFunctions, EventJump, slope_of
+from symode.solvers.event_functions import BoundEvents, EventFunctions
+from symode.solvers.jumps import EventJump
 from symode.solvers.modes import Modes
 from symode.solvers.stops import pass_corner
 from symode.status import (
@@ -53,8 +58,6 @@ FIRST = 4
 CASCADE, CROWD, CLOSE = 1000, 100, 1e-10
 #: Steps that the memory of a segment begins with.
 STORE = 8
-#: Newton iterations that put a root at the end of a step.
-POLISH = 6
 
 
 @dataclass(frozen=True)
@@ -108,10 +111,9 @@ class EventRun:
         self.seen: dict[int, int] = {}
         #: States that are 0 all the way to the first moment.
         self.idle = np.zeros(self.n, dtype=bool)
-        t0, t1 = float(clock[kt.T]), float(clock[kt.T_END])
+        self.t0, self.t1 = t0, t1 = float(clock[kt.T]), float(clock[kt.T_END])
         # Many short segments: a store grows where one is long.
         forward.capacity = min(forward.capacity, STORE)
-        self.t0, self.t1 = t0, t1
         begun = clock_time.perf_counter()
         try:
             status = self._run(forward, t0, t1)
@@ -184,19 +186,7 @@ class EventRun:
         last = int(forward.scratch.count[kt.STEPS])
         if last <= first:
             return None
-        store, method = forward.store, forward.method
-        points = np.arange(1, method.dense.shape[1] + 1) / method.dense.shape[1]
-        h, weights = store.h[first:last], weights_at(method, points)
-        scale = h if isinstance(method, kt.Erk | kt.Dirk | kt.Chebyshev) else np.ones(h.size)
-        k = store.k[first:last, : method.n_dense, : self.n]
-        z = store.z[first:last, None, : self.n] + scale[:, None, None] * np.einsum(
-            "pl,sln->spn", weights, k
-        )
-        z[:, -1] = store.z[first + 1 : last + 1, : self.n]
-        t = store.t[first:last, None] + h[:, None] * points
-        values = roots_at(self.bound, t.ravel(), z.reshape(-1, self.n).T).reshape(
-            -1, h.size, points.size
-        )
+        points, values = values_inside(self.bound, forward, first, last)
         signs = np.sign(values)
         expected = np.array(self.signs)[:, None, None]
         changed = (signs != 0) & ~np.isnan(values) & (signs != expected)
@@ -225,7 +215,7 @@ class EventRun:
         if low == 0.0 and step == self.fresh and (k in self.released):
             # It starts at its zero: what is left of it after dividing by s has a sign there.
             t = float(forward.store.t[step])
-            rate = self._rate(forward, k, t, forward.store.z[step]) * forward.store.h[step]
+            rate = rate_of(self.bound, forward, k, t, forward.store.z[step]) * forward.store.h[step]
             if not rate * value(high) < 0.0:
                 return 0.0
             reduced = lambda s: rate if s == 0.0 else (value(s) - at_low) / s  # noqa: E731
@@ -234,44 +224,18 @@ class EventRun:
             return low
         return root_between(value, low, high, xtol=1e-300, rtol=1e-14)
 
-    def _rate(self, forward: Forward, k: int, t: float, y: Floats) -> float:
-        """Return dr/dt along the solution."""
-        r_z, r_t, _ = self.bound.slope(k, t, y[: self.n])
-        return float(r_z @ slope_of(forward.system, self.work, t, y)[: self.n]) + r_t
-
     def _land(
         self, forward: Forward, step: int, roots: list[tuple[float, int]]
     ) -> tuple[int, list[int]]:
         """Go back to the start of a step and step to its first root; return the roots there."""
-        store, n = forward.store, forward.system.n
+        store = forward.store
         t, h, y = float(store.t[step]), float(store.h[step]), store.z[step].copy()
         moment = t + roots[0][0] * h
         same = 64 * np.spacing(max(abs(t), abs(moment))) + 1e-13 * abs(h)
         found = [k for s, k in roots if abs(t + s * h - moment) <= same]
         forward.back_to(step, y, "the step of an event")
-        target = forward.t_end
-        last_move = np.inf
-        for attempt in range(POLISH):
-            if moment <= t:
-                # At its very start: the moment is now.
-                return SUCCESS, found
-            forward.aim(moment)
-            segment = len(forward.closed)
-            status = run_to_target(forward)
-            if status != SUCCESS:
-                return status, []
-            now = forward.scratch.y[:n]
-            value = float(self.bound.roots(moment, now[: self.n])[found[0]])
-            rate = self._rate(forward, found[0], moment, now)
-            move = -value / rate if rate else 0.0
-            fits = t < moment + move <= min(t + h, target) or moment + move == target
-            small = abs(move) <= 2 * np.spacing(abs(moment))
-            settled = small or attempt == POLISH - 1 or abs(move) > 0.5 * last_move
-            if settled or not fits or len(forward.closed) != segment:
-                break
-            moment, last_move = moment + move, abs(move)
-            forward.back_to(0, y, "", h)
-        return SUCCESS, found
+        status = step_to_root(self.bound, forward, found[0], moment, y, t, h)
+        return status, found if status == SUCCESS else []
 
     # -- moments ---------------------------------------------------------------------------------
 
@@ -299,15 +263,7 @@ class EventRun:
         if not self.functions.n_own and all(self.functions.timed[k] for k in crossing):
             # Solved for in time: no state is near a zero of theirs.
             return self._fire(forward, crossing, {})
-        t, y = forward.t, forward.scratch.y
-        f = slope_of(forward.system, self.work, t, y)[: self.n]
-        values = self.bound.roots(t, y[: self.n])
-        noise = {}
-        for k in crossing:
-            r_z, r_t, _ = self.bound.slope(k, t, y[: self.n])
-            size = float(np.abs(r_z) @ np.abs(y[: self.n])) + abs(r_t * t)
-            size += abs(float(r_z @ f) + r_t) * abs(t)
-            noise[k] = 4 * abs(values[k]) + 64 * np.finfo(float).eps * size
+        noise = noise_of(self.bound, forward, crossing)
         return self._fire(forward, crossing, noise)
 
     def _signs(
@@ -338,7 +294,7 @@ class EventRun:
             if turned is not None and k in turned:
                 found.append(-self.signs[k] if self.signs[k] else int(np.sign(value)))
             elif zero and (k in noise or just_after):
-                rate = self._rate(forward, k, t, y)
+                rate = rate_of(self.bound, forward, k, t, y)
                 # A root function that jumps has no slope to tell it.
                 found.append(int(np.sign(rate if rate or k not in noise else value)))
             elif np.isnan(value):
@@ -450,11 +406,10 @@ class EventRun:
         modes: Floats,
     ) -> int:
         """End the segment with the jump of these steps; f had these modes before."""
-        t, scratch = forward.t, forward.scratch
-        after = self.modes.values.copy()
+        t, after = forward.t, self.modes.values.copy()
         forward.enter_modes(modes)
         self.bound.enter(modes)
-        curvature, uncertainty = self._sharpness(forward, causes)
+        curvature, uncertainty = sharpness(self.bound, forward, causes)
         self.modes.enter(forward)
         jump = EventJump(
             self.bound, forward.system, self.work, t, steps, causes, curvature, uncertainty,
@@ -464,29 +419,18 @@ class EventRun:
         if len(self.jumps) == 1 and int(forward.scratch.count[kt.STEPS]):
             self.idle = forward.scratch.peak[: self.n] == 0.0
         self._push(forward, jump)
-        if not steps:
-            self.last_names = f"the switch at {jump.names}"
-            forward.split(self.last_names, jump)
-            self.fresh = 0
-            self.recent.append(t)
-            return CHATTERING if self._crowded(t, CROWD, CLOSE) else SUCCESS
-        forward.leave_observations_at(t)
-        forward.split(f"the event {jump.names}", jump)
+        self.last_names = jump.names if steps else f"the switch at {jump.names}"
+        if steps:
+            forward.leave_observations_at(t)
+        forward.split(f"the event {jump.names}" if steps else self.last_names, jump)
         self.fresh = 0
-        # The course after a jump says nothing about the step before it.
-        forward.scratch.count[kt.STARTED] = 0
-        observations = forward.observations
-        mine = observations.t == t
-        if mine.any() and t in (self.t0, self.t1):
-            observations.y[mine, : forward.system.n] = forward.scratch.y[: forward.system.n]
-        if mine.any() and self.ended:
-            observations.y[mine, : forward.system.n] = forward.scratch.y[: forward.system.n]
-        if mine.any() and (t == self.t1 or self.ended):
-            scratch = forward.scratch
-            stop = int(np.flatnonzero(mine)[-1]) + 1
-            scratch.count[kt.NEXT_OBS] = max(int(scratch.count[kt.NEXT_OBS]), stop)
+        at_end = t == self.t1 or self.ended
+        if steps:
+            # The course after a jump says nothing about the step before it.
+            forward.scratch.count[kt.STARTED] = 0
+            if t == self.t0 or at_end:
+                observe_after(forward, at_end)
         self.recent.append(t)
-        self.last_names = jump.names
         return CHATTERING if self._crowded(t, CROWD, CLOSE) else SUCCESS
 
     def _push(self, forward: Forward, jump: EventJump) -> None:
@@ -504,23 +448,3 @@ class EventRun:
         """Return whether the last so many moments lie within a share of the span."""
         recent = self.recent
         return len(recent) >= count and t - recent[-count] <= share * abs(self.t1 - self.t0)
-
-    def _sharpness(self, forward: Forward, causes: tuple[int, ...]) -> tuple[Floats, Floats]:
-        """Return d²r/dt² over the last step, and the error of r that the tolerances allow."""
-        curvature, uncertainty = np.zeros(len(causes)), np.zeros(len(causes))
-        count, store, y = int(forward.scratch.count[kt.STEPS]), forward.store, forward.scratch.y
-        options, t = forward.options, forward.t
-        for j, k in enumerate(causes):
-            if self.functions.timed[k]:
-                # No error of the state moves it.
-                continue
-            r_z, _, _ = self.bound.slope(k, t, y[: self.n])
-            size = options.atol + options.rtol * np.abs(y[: self.n])
-            uncertainty[j] = float(np.abs(r_z) @ np.broadcast_to(size, self.n))
-            if count:
-                past, h = store.z[count - 1], float(store.h[count - 1])
-                before = self._rate(forward, k, t - h, past)
-                curvature[j] = (self._rate(forward, k, t, y) - before) / h
-        return curvature, uncertainty
-
-    # -- times known before ----------------------------------------------------------------------

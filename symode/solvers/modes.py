@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symode.kernels import types as kt
-from symode.solvers.jumps import BoundEvents, slope_of
+from symode.solvers.event_functions import BoundEvents
+from symode.solvers.jumps import slope_of
 
 if TYPE_CHECKING:
     from symode.solvers.forward import Forward

@@ -23,7 +23,8 @@ from symode.equations.equations import Equations
 from symode.equations.loss import Loss, ObservationGroup
 from symode.errors import OptionError, SymodeError
 from symode.gradients.methods import DiscreteAdjoint
-from symode.gradients.rows import RowsTask, prepare_rows
+from symode.gradients.rows import prepare_rows
+from symode.gradients.rows_task import RowsTask
 from symode.gradients.task import Outcome, Task
 from symode.gradients.verify.report import Check, digits_of
 from symode.gradients.verify.subject import Subject
