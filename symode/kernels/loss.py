@@ -5,12 +5,12 @@ from __future__ import annotations
 from symode.kernels.call import call_field, call_product
 from symode.kernels.jit import inline
 from symode.kernels.mass import has_mass
+from symode.kernels.observe import observe_one
 from symode.kernels.types import (
     CHECK,
     DT0,
     DT1,
     INITIAL_VJP,
-    OBSERVE,
     RHS,
     SIZE,
     TERMINAL,
@@ -33,20 +33,7 @@ def _evaluate_joint(
     for j in range(loss.parts.size):
         loss.parts[j] = 0.0
     for k in range(observations.t.size):
-        call_product(
-            system.address[OBSERVE + loss.group[k]],
-            observations.t[k],
-            observations.y,
-            k * observations.y.shape[1],
-            system.p,
-            0,
-            loss.data,
-            k * loss.data.shape[1],
-            scratch.work,
-            0,
-            scratch.out,
-            0,
-        )
+        observe_one(system, observations, loss, scratch, k)
         loss.parts[loss.row[k]] += scratch.out[0]
     call_product(
         system.address[TERMINAL],
@@ -109,20 +96,7 @@ def evaluate_loss(
     f = scratch.stage
     for k in range(observations.t.size):
         t, row = observations.t[k], k * observations.y.shape[1]
-        call_product(
-            system.address[OBSERVE + loss.group[k]],
-            t,
-            observations.y,
-            row,
-            system.p,
-            0,
-            loss.data,
-            k * loss.data.shape[1],
-            scratch.work,
-            0,
-            out,
-            0,
-        )
+        observe_one(system, observations, loss, scratch, k)
         if joint:
             # The chain rule: what is left is the sum of the parts, each times dJ/d(part).
             share = loss.joint[2 + n + m + loss.row[k]]

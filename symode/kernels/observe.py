@@ -3,8 +3,29 @@
 from __future__ import annotations
 
 from symode.kernels.call import call_product
-from symode.kernels.jit import kernel
+from symode.kernels.jit import inline, kernel
 from symode.kernels.types import OBSERVE, Floats, LossTable, Observations, Scratch, System
+
+
+@inline
+def observe_one(
+    system: System, observations: Observations, loss: LossTable, scratch: Scratch, k: int
+) -> None:
+    """Write one observation and its derivatives to scratch.out."""
+    call_product(
+        system.address[OBSERVE + loss.group[k]],
+        observations.t[k],
+        observations.y,
+        k * observations.y.shape[1],
+        system.p,
+        0,
+        loss.data,
+        k * loss.data.shape[1],
+        scratch.work,
+        0,
+        scratch.out,
+        0,
+    )
 
 
 @kernel
@@ -23,20 +44,7 @@ def observe(
     """
     n, m, out = system.n, system.m, scratch.out
     for k in range(observations.t.size):
-        call_product(
-            system.address[OBSERVE + loss.group[k]],
-            observations.t[k],
-            observations.y,
-            k * observations.y.shape[1],
-            system.p,
-            0,
-            loss.data,
-            k * loss.data.shape[1],
-            scratch.work,
-            0,
-            out,
-            0,
-        )
+        observe_one(system, observations, loss, scratch, k)
         values_out[k] = out[0]
         for i in range(n):
             loss.seeds[k, i] = out[1 + i]
