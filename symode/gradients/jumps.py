@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from symode.equations.walk import symbols_in
 from symode.errors import GradientError, UnsupportedCombinationError
 from symode.gradients.task import Floats, Task
 from symode.kernels import types as kt
@@ -33,7 +34,10 @@ def refuse_events(equations: object, what: str, way_out: str) -> None:
 
 
 def check_jumps(task: Task, run: EventRun, at_start: bool = True, ends: bool = True) -> None:
-    """Pass if J has a derivative through all that fired.
+    """Pass if J has a derivative through all that fired, or one from one side.
+
+    Where a moment that moves is at the time of an observation of something that goes on there, J
+    has a kink: `EventRun.one_sided` then says from which side the derivative is.
 
     Parameters
     ----------
@@ -62,14 +66,12 @@ def check_jumps(task: Task, run: EventRun, at_start: bool = True, ends: bool = T
                 f"The terminal event {name!r} ended the solve at t = {end:.10g}, before the "
                 f"observation at t = {beyond[0]:.10g}. Leave out terminal=True, or observe before."
             )
+    sides = []
     for jump in run.jumps:
+        meets = bool(jump.causes and jump.moves and (task.times == jump.t).any())
         if not jump.steps:
-            if jump.causes and jump.moves and (task.times == jump.t).any():
-                raise GradientError(
-                    f"{jump.what} is at the time of an observation, t = {jump.t:.10g}, and moves "
-                    "with the parameters or the state: f jumps where they meet, and the loss has "
-                    "no derivative. Move the observation."
-                )
+            # Observations at the moment belong to the piece before it.
+            sides += [_side(jump, "later")] if meets else []
             continue
         if jump.t == task.t1:
             raise GradientError(
@@ -81,12 +83,35 @@ def check_jumps(task: Task, run: EventRun, at_start: bool = True, ends: bool = T
                 f"The event {jump.names} is at t0 = {task.t0:g}: ForwardSensitivity gives neither "
                 "dJ/dt0 nor observations there. Use DiscreteAdjoint."
             )
-        if jump.moves and (task.times == jump.t).any():
+        if meets and _observed(task, jump):
             raise GradientError(
                 f"The event {jump.names} is at the time of an observation, t = {jump.t:.10g}, and "
                 "moves with the parameters or the state: the loss jumps where they meet, and has "
                 "no derivative. Move the observation."
             )
+        # Here they belong to what follows.
+        sides += [_side(jump, "earlier")] if meets else []
+    run.one_sided = tuple(sides)
+
+
+def _side(jump: EventJump, way: str) -> str:
+    """Return the sentence of a kink of J."""
+    return (
+        f"{jump.what} is at the time of an observation, t = {jump.t:.10g}, and moves with the "
+        f"parameters or the state: J has a kink there, and this is its derivative as the moment "
+        f"moves {way}."
+    )
+
+
+def _observed(task: Task, jump: EventJump) -> bool:
+    """Tell whether an observation at a jump can see a state that the events set."""
+    functions = jump.bound.functions
+    states = functions.equations.states
+    moved = {states[j] for i, _, _ in jump.steps for j in functions.targets[i]}
+    return any(
+        (group.times == jump.t).any() and not moved.isdisjoint(symbols_in([group.expression]))
+        for group in task.loss.groups
+    )
 
 
 def slopes_at_observations(task: Task, forward: Forward, table: kt.LossTable) -> None:

@@ -92,6 +92,7 @@ class ForwardRows:
         dt0 += through[:, m]
         check_rows(task, dtheta.sum(axis=1) + total.sum(axis=1))
         stats = {"method": "forward", "forward": forward.stats}
+        stats |= {"one_sided": runner.one_sided} if runner.one_sided else {}
         return RawJacobian(parts.values, dtheta, dz0, dt0, parts.dt1, stats)
 
 
@@ -151,6 +152,7 @@ class AdjointRows(WatchedRunner):
                 dz0[i], dt0[i] = self.gradient.lam[:states], self.gradient.scalars[kt.DT0]
         check_rows(task, parts.theta.sum(axis=1) + dz0.sum(axis=1))
         stats = {"method": "discrete", "forward": forward.stats, "backward_passes": passes}
+        stats |= {"one_sided": self.one_sided} if self.one_sided else {}
         self.found = RawJacobian(parts.values, parts.theta, dz0, dt0, parts.dt1, stats)
         return peak
 

@@ -20,6 +20,7 @@ from symode.gradients.methods import get_gradient_method
 from symode.gradients.methods.base import Runner
 from symode.gradients.residuals import Residuals
 from symode.gradients.task import Asked, Task
+from symode.gradients.value import ValueRunner
 from symode.gradients.value_and_grad import make_task
 from symode.kernels import types as kt
 from symode.problems.censoring import KNOWN, censored_slopes, censored_term
@@ -208,6 +209,14 @@ class Part:
         gradient = self.parameters.pull(slopes, outer)
         self._idle.append(runner)
         return value, gradient
+
+    def value(self, outer: Floats) -> float:
+        """Return the negative log-likelihood alone, also where it has no gradient."""
+        if "_value" not in self.__dict__:
+            self.__dict__["_value"] = ValueRunner(self.task)
+        with self._named():
+            found: float = self.__dict__["_value"](self.parameters.theta(outer), None)
+        return found
 
     def rows(self, outer: Floats, moving: NDArray[np.bool_]) -> Rows:
         """Return every measurement's score; ``moving`` says which parameters are estimated."""

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from symode.codegen.reference import evaluate
 from symode.equations.loss import Loss
 from symode.equations.values import is_finite_number, vector
-from symode.errors import DataError, InitialStateError, OptionError, ParameterError
+from symode.errors import DataError, GradientError, InitialStateError, OptionError, ParameterError
 from symode.gradients.methods import get_gradient_method
 from symode.interface.model import Model
 from symode.problems.conditions import Condition, make_layout
@@ -258,9 +258,15 @@ class Problem:
         return LogDensity(self)
 
     def value(self, theta: Any) -> float:
-        """Return the negative log-likelihood of parameters, by name or in order."""
+        """Return the negative log-likelihood of parameters, by name or in order.
+
+        Also where it has no gradient: an event that grazes, or jumps at a measurement.
+        """
         outer = self.parameters(theta)
-        value = self._simulator(outer)[0]
+        try:
+            value = self._simulator(outer)[0]
+        except GradientError:
+            value = math.fsum(part.value(outer) for part in self.parts)
         return value + math.fsum(p.terms(float(outer[i]))[0] for i, p in self.priors)
 
     def scores(self, x: ArrayLike) -> Scores:

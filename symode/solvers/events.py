@@ -94,6 +94,8 @@ class EventRun:
     fired: list[Fired] = field(default_factory=list)
     jumps: list[EventJump] = field(default_factory=list)
     ended: bool = False
+    #: Kinks of a loss at moments of this solve, one sentence each: set by whoever differentiates.
+    one_sided: tuple[str, ...] = ()
     last_names: str = ""
     fresh: int = 0
 

@@ -101,7 +101,8 @@ def test_the_likelihood_and_its_slope_are_those_of_the_model_written_by_hand() -
         # An epidemic grows errors as it grows: some hundreds of times the 1e-10 of the solver.
         theta = dict(zip(problem.space.parameters, problem.space.theta(x), strict=True))
         assert problem.llh(theta) == pytest.approx(value(x), rel=1e-7)
-    # At the nominal parameters the contacts change at the time of a measurement: no slope there.
+    # At the nominal parameters the contacts change at the time of a measurement: the value stands.
+    assert problem.objective(nominal)[0] == pytest.approx(-value(nominal), rel=1e-7)
     _, gradient = problem.objective(moved)
     v, h = rng.standard_normal(moved.size), 1e-5
     along = -(value(moved + h * v) - value(moved - h * v)) / (2 * h)

@@ -182,6 +182,34 @@ def test_meetings_by_chance_and_ends_that_move_are_refused() -> None:
         model.gradient(Loss(observations={1.0: x}), (0, 2), [1.0, 1.1])
 
 
+@pytest.mark.parametrize("method", ["discrete", "forward", "interpolating", "gauss", "backsolve"])
+def test_what_a_dose_at_an_observation_leaves_alone_has_the_derivative_of_one_side(method) -> None:
+    model = symode.Model({x: -k * x, y: k * x}, [k, tau, d], time=t, initial={x: 1, y: 0},
+                         events=[Event(t >= tau, {x: x + d}, name="dose")])  # fmt: skip
+    theta, loss = [0.7, 1.5, 1.2], Loss(observations={1.5: y})
+    found = model.gradient(loss, (0, 2), theta, method=method, wrt="theta", **TIGHT)
+    # y(1.5) = 1 - exp(-1.5 k) + d (1 - exp(-k (1.5 - tau))) where tau is earlier.
+    known = [1.5 * np.exp(-1.5 * 0.7), -1.2 * 0.7, 0.0]
+    assert np.allclose(found.theta, known, rtol=1e-8, atol=1e-8)
+    assert "moves earlier" in found.stats["one_sided"][0]
+    with pytest.raises(GradientError, match="time of an observation"):
+        model.gradient(Loss(observations={1.5: x}), (0, 2), theta, method=method)
+
+
+def test_a_problem_has_a_value_where_a_dose_jumps_at_a_measurement() -> None:
+    model = symode.Model({x: -k * x}, [k, tau], time=t, initial={x: 1},
+                         events=[Event(t >= tau, {x: x + 1}, name="dose")])  # fmt: skip
+    data = symode.Data([1.0, 2.0], [[1.0], [1.5]], observables={"x": x})
+    problem = symode.Problem(model, data, symode.Normal(1), rtol=1e-10, atol=1e-12,
+                             bounds={k: (0.1, 2), tau: (0.5, 3)}, scale="lin")  # fmt: skip
+    with pytest.raises(GradientError, match="time of an observation"):
+        problem.objective([0.7, 1.0])
+    # At the moment itself the state is that after the dose.
+    course = np.array([np.exp(-0.7) + 1, (np.exp(-0.7) + 1) * np.exp(-0.7)])
+    known = 0.5 * np.sum((course - [1.0, 1.5]) ** 2) + np.log(2 * np.pi)
+    assert problem.value([0.7, 1.0]) == pytest.approx(known, rel=1e-8)
+
+
 def test_a_batch_and_a_repeated_call_give_the_same() -> None:
     model, parts, span, theta = _switch()
     loss = Loss(*parts)

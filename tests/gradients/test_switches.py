@@ -174,14 +174,25 @@ def test_meetings_of_switches_that_do_not_commute_are_refused() -> None:
     model.gradient(symode.Loss(terminal=x), (0, 4), [2.0, 2.5], method="discrete")
 
 
-def test_an_observation_at_a_switch_that_moves_is_refused() -> None:
-    model = symode.Model({x: sp.Heaviside(t - a)}, [a], time=t, initial={x: 1})
+EVERY = [*CARRIERS, symode.InterpolatingAdjoint(), symode.GaussAdjoint(), symode.BacksolveAdjoint()]
+
+
+@pytest.mark.parametrize("method", EVERY, ids=lambda method: method.name)
+def test_an_observation_at_a_switch_that_moves_has_the_derivative_of_one_side(method) -> None:
+    model = symode.Model({x: k * sp.Heaviside(t - a)}, [a, k], time=t, initial={x: 1})
     loss = symode.Loss(observations={2.0: x**2, 3.0: x})
-    for method in CARRIERS:
-        with pytest.raises(GradientError, match="at the time of an observation"):
-            model.gradient(loss, (0, 4), [2.0], method=method)
-        found = model.gradient(loss, (0, 4), [2.0], method=method, wrt="z0")
-        assert np.allclose(found.z0, [2 * 1.0 + 1])
+    found = model.gradient(loss, (0, 4), [2.0, 3.0], method=method)
+    # x(2) = 1 + 3 max(0, 2 - a): where a is later than 2 it stays 1. x(3) = 1 + 3 (3 - a).
+    assert found.value == pytest.approx(5.0, rel=1e-9)
+    assert np.allclose(found.theta, [-3.0, 1.0], rtol=1e-6)
+    (sentence,) = found.stats["one_sided"]
+    assert "as the moment moves later" in sentence and "t = 2" in sentence
+    # Nothing that moves is asked for, or they do not meet: no side, and nothing said.
+    found = model.gradient(loss, (0, 4), [2.0, 3.0], method=method, wrt="z0")
+    assert np.allclose(found.z0, [2 * 1.0 + 1]) and "one_sided" not in found.stats
+    apart = model.gradient(loss, (0, 4), [1.9, 3.0], method=method)
+    assert np.allclose(apart.theta, [-3.0 - 6.0 * 1.3, 1.1 + 0.2 * 1.3], rtol=1e-6)
+    assert "one_sided" not in apart.stats
 
 
 @EXACT

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -11,8 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symode.bridges.petab.cells import Columns
-from symode.errors import GradientError
-from symode.problems.censoring import KNOWN
 from symode.problems.parts import Part
 from symode.problems.priors import prior_terms
 from symode.problems.problem import Problem
@@ -84,11 +81,7 @@ class PetabProblem(Problem):
     def llh(self, theta: Any = None) -> float:
         """Return the log-likelihood of the measurements, without priors."""
         outer = self.parameters(self.nominal if theta is None else theta)
-        try:
-            return -self.log_prior(outer) - self.value(outer)
-        except GradientError:
-            # A value without a gradient: an event at an observation, or one that grazes.
-            return -self._terms(outer)
+        return -self.log_prior(outer) - self.value(outer)
 
     def log_prior(self, theta: Any = None) -> float:
         """Return the logarithm of the priors' density of the parameters; 0 without priors."""
@@ -109,19 +102,6 @@ class PetabProblem(Problem):
         frame = self.measurements.drop(columns="measurement").copy()
         frame["simulation"] = values
         return frame
-
-    def _terms(self, theta: Any) -> float:
-        """Return the negative log-likelihood from courses alone."""
-        found = []
-        columns = {column.name: column for column in self.columns}
-        measured = self._table["measurement"]
-        for part in self.parts:
-            for name, simulated, sigma in self._courses(part, theta):
-                column = columns[name]
-                scaled = column.noise.measure.scaled
-                u = scaled(measured[self._rows[part.name][name]])
-                found.append(column.slopes(KNOWN, u, scaled(simulated), sigma).terms)
-        return math.fsum(np.concatenate(found))
 
     def _residuals(self, theta: Any) -> Floats:
         found = []

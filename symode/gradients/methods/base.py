@@ -51,7 +51,17 @@ class Runner(ABC):
     def __call__(self, theta: Floats, z0: Floats | None) -> Outcome:
         """Return value and gradient as an outcome of its own."""
         self.compute(theta, z0)
-        return outcome(self.task, self.gradient, self.table, self.stats())
+        stats, kinks = self.stats(), self.one_sided
+        if kinks:
+            stats = {**stats, "one_sided": kinks}
+        return outcome(self.task, self.gradient, self.table, stats)
+
+    @property
+    def one_sided(self) -> tuple[str, ...]:
+        """Where J has a kink, from which side the derivative was taken; one sentence each."""
+        forward: Forward | None = getattr(getattr(self, "_last", self), "forward", None)
+        events = None if forward is None else forward.events
+        return () if events is None else events.one_sided
 
 
 @runtime_checkable

@@ -71,6 +71,12 @@ class JumpFinder:
         self.opening = self.forward.events.opening
         return self.forward.events.jumps
 
+    @property
+    def one_sided(self) -> tuple[str, ...]:
+        """Where J has a kink, see `Runner`."""
+        events = None if self.forward is None else self.forward.events
+        return () if events is None else events.one_sided
+
     def _plain(self, options: SolverOptions) -> tuple[NativeModel, kt.Field]:
         compiled, tangents = self.build(options)
         field = native.field_of(tangents)

@@ -245,6 +245,11 @@ class SensitivityRunner(Runner):
         if not task.asked.t0:
             scalars[kt.DT0] = np.nan
 
+    @property
+    def one_sided(self) -> tuple[str, ...]:
+        """Where J has a kink, see `Runner`."""
+        return self.finder.one_sided
+
     def stats(self) -> dict[str, object]:
         """Return what the last call cost."""
         return {"method": "forward", "forward": self.forward.stats}
