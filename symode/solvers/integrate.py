@@ -25,6 +25,9 @@ from symode.status import (
 )
 
 Floats = NDArray[np.float64]
+#: Size of h ρ from which tiny steps tell of modes that are faster than the solution: one of order 4
+#: that resolves all it follows has h ρ of about rtol**(1/4), 0.1 at a tolerance of 1e-4.
+FORCED = 0.3
 JacobianFunction = Callable[[float, Floats], Floats]
 
 
@@ -152,7 +155,7 @@ def solver_error(
     elif (
         status in (MAX_STEPS, STEP_TOO_SMALL)
         and isinstance(tableau, ChebyshevTableau)
-        and (beyond := _beyond_stages(tableau, jacobian, t, z, h))
+        and (beyond := _beyond_stages(tableau, jacobian, t, z, h, _hopeless(forward, t, h)))
     ):
         parts.append(f"{beyond} Use solver={DEFAULT_STIFF!r}, or 'auto'.")
     elif status == MAX_STEPS and not _hopeless(forward, t, h):
@@ -184,7 +187,12 @@ def solver_error(
 
 
 def _beyond_stages(
-    tableau: ChebyshevTableau, jacobian: JacobianFunction | None, t: float, z: Floats, h: float
+    tableau: ChebyshevTableau,
+    jacobian: JacobianFunction | None,
+    t: float,
+    z: Floats,
+    h: float,
+    hopeless: bool,
 ) -> str:
     """Return why many stages do not serve the fastest modes; empty where they would."""
     if jacobian is None or not np.isfinite(h):
@@ -204,6 +212,12 @@ def _beyond_stages(
         return (
             f"The problem is stiff beyond what {int(tableau.sizes[-1])} stages serve: its fastest "
             f"mode decays within {1.0 / largest:.2g}."
+        )
+    if abs(h) * largest > FORCED and not hopeless:
+        return (
+            f"The problem is stiff, and its fastest mode, which decays within {1.0 / largest:.2g}, "
+            "follows what drives it: there the stages of an explicit method lose order, and at "
+            "this tolerance its steps stay as short as that mode."
         )
     return ""
 

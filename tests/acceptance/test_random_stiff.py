@@ -63,3 +63,24 @@ def test_the_condition_of_growth_is_what_growth_does():
     share = abs(grown.span[1] - grown.span[0]) / grown.t_end
     assert grown.condition == pytest.approx(max(1.0, 1 / (1 - share)), rel=0.05)
     assert math.isfinite(grown.condition)
+
+
+def test_a_failure_where_the_solution_goes_on_is_a_fault_with_its_message():
+    # Two steps do not reach the end of any of these, in no family is that an end of the solution.
+    for family in ("curve", "linear", "mass_action"):
+        case = structure(family, 1).draw(np.random.default_rng(1))
+        assert case.exists
+        verdict = judge(case, "rodas5p", max_steps=2)
+        assert verdict.kind == "wrong failure", verdict
+        assert "max_steps" in verdict.text
+
+
+def test_a_method_for_mild_stiffness_may_refuse_by_name_only():
+    # Rates up to a million to the span, driven: 2,000 explicit steps do for the mild ones.
+    driven = [case for case in SAMPLE if case.family in ("forced", "curve")]
+    kinds = [judge(case, "rock4", max_steps=2000).kind for case in driven]
+    assert set(kinds) == {"right", "refused"}
+    case = driven[kinds.index("refused")]
+    for solver, kind in (("tsit5", "wrong failure"), ("rodas5p", "right")):
+        judge(case, solver)  # compiles the solver
+        assert judge(case, solver, max_steps=2000).kind == kind

@@ -145,6 +145,15 @@ def test_what_is_stiff_beyond_all_stages_ends_with_the_way_out():
         model.solve((0, 50), theta=[1e8], max_steps=3000, **options)
 
 
+def test_a_driven_fast_mode_that_costs_the_order_is_named():
+    # x follows 30 cos: the local error of a stage is k h^2 x'', not h^5, until h resolves 1/k.
+    x, k = sp.symbols("x k")
+    model = symode.Model({x: -k * (x - sp.cos(30 * T))}, parameters=[k], time=T)
+    options = {"z0": [1.0], "solver": "rock4", "rtol": 1e-9, "atol": 1e-12, "max_steps": 20_000}
+    with pytest.raises(SolverError, match=r"decays within 1e-06.*lose order.*solver='rodas5p'"):
+        model.solve((0, 5), theta=[1e6], **options)
+
+
 def test_gradients_of_a_heat_equation_are_exact():
     model, x = heat(25)
     u = list(model.states)
