@@ -27,6 +27,7 @@ from symode.gradients.methods import (
 from symode.gradients.methods.backsolve import DRIFT_LIMIT
 from symode.gradients.methods.base import check_finite, check_loss
 from symode.gradients.task import Outcome, Task, outcome
+from symode.gradients.unlocated import Jumps
 from symode.kernels import types as kt
 from symode.solvers import native
 
@@ -120,6 +121,7 @@ def black_box_gradient(
         states = solve_box(solver, lambda t, y: compiled.call("rhs", t, y, p), task, y0)
     else:
         states = _forward_with_tangents(task, solver, compiled, p, y0)
+    refuse_seen_jumps(task, theta, y0, states)
     observations = native.make_observations(task.times, task.n)
     observations.y[:] = states[: task.times.size, : task.n]
     scratch = native.make_scratch(
@@ -186,6 +188,14 @@ def solve_box(
     if not np.isfinite(states).all():
         raise GradientError("The solver returned values that are not finite.")
     return states
+
+
+def refuse_seen_jumps(task: Task, theta: Floats, y0: Floats, states: Floats) -> None:
+    """Pass unless f jumps between two of the states that a black box returned."""
+    jumps = Jumps.of(task)
+    if jumps is not None:
+        t = np.concatenate([[task.t0], task.times, [task.t1]])
+        jumps.look(t, np.vstack([y0, states[:, : task.n]]), theta)
 
 
 def _call(

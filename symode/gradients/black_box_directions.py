@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from symode.errors import GradientError, SymodeError, UnsupportedCombinationError
-from symode.gradients.black_box import BlackBox, as_rows, cause_of, solve_box
+from symode.gradients.black_box import (
+    BlackBox,
+    as_rows,
+    cause_of,
+    refuse_seen_jumps,
+    solve_box,
+)
 from symode.gradients.directions import Complexes, ComplexLoss, close_directions
 from symode.gradients.methods import ComplexStep, FiniteDifference
 from symode.gradients.methods.base import Floats, check_loss
@@ -76,6 +82,8 @@ def direction_gradient(
         # The arrays hold what was solved last: solve at the point again.
         loss(theta, 0.0, z0)
     else:
+        states = np.vstack([loss.observations.y, loss.scratch.y])
+        refuse_seen_jumps(task, theta, start, states)
         dtheta, dz0 = _complex_step(task, solver, theta, z0)
     close_directions(
         task, loss.system, loss.table, loss.gradient, loss.scratch, start, dtheta, dz0, z0 is None

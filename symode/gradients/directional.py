@@ -73,6 +73,11 @@ class DirectionalTask(Task):
         return False
 
     @property
+    def looks_for_jumps(self) -> bool:
+        """Whether jumps are looked for here: `HessianProduct` has done so."""
+        return False
+
+    @property
     def forcing(self) -> Forcing | None:
         """The tables of the model itself: the doubled equations name sizes alone."""
         return self.base.forcing

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,11 +63,14 @@ def run_members(
     with ThreadPoolExecutor(len(runners)) as pool:
         futures = [pool.submit(work, runner) for runner in runners]
         try:
-            for future in futures:
-                future.result()
+            wait(futures)
         except BaseException:
             stop.set()
             raise
+    failures = [error for future in futures if (error := future.exception()) is not None]
+    # The members that the first failure stopped were interrupted: they are not why it failed.
+    for error in sorted(failures, key=lambda error: isinstance(error, KeyboardInterrupt)):
+        raise error
     return values, dtheta, dz0
 
 

@@ -16,6 +16,7 @@ from symode.gradients.methods.base import begin, failed_forward, make_forward
 from symode.gradients.methods.finder import JumpFinder
 from symode.gradients.tangents import bind_tangents, tangent_kernels
 from symode.gradients.task import Task
+from symode.gradients.unlocated import Jumps, refuse_jumps
 from symode.kernels import types as kt
 from symode.solvers import native
 from symode.solvers.options import SolverOptions
@@ -75,6 +76,7 @@ class ResidualRunner:
         from symode.kernels.observe import observe
 
         task, forward, n = self.task, self.forward, self.task.n
+        refuse_jumps(task, theta, None)
         y0 = begin(task, forward, self.compiled, theta, None)
         scale = np.abs(theta[self.columns[self.moving]])
         scale[scale == 0.0] = 1.0
@@ -230,6 +232,7 @@ def is_compiled(task: Task) -> bool:
         isinstance(task.options.tableau, ExplicitTableau | RosenbrockTableau)
         and task.equations.mass is None
         and task.with_switches().events is None
+        and Jumps.of(task.with_switches()) is None
         # Stops at the corners of inputs are made between compiled calls.
         and (task.forcing is None or task.forcing.stops is None)
     )

@@ -167,6 +167,11 @@ class Task:
         """Whether a task of this kind has its switches located."""
         return self.options.switch_events and self.t1 > self.t0
 
+    @property
+    def looks_for_jumps(self) -> bool:
+        """Whether jumps of f that are not located are looked for, see `unlocated.Jumps`."""
+        return True
+
     def with_switches(self) -> Task:
         """Return the task whose solves end steps where f switches; itself where f is smooth.
 

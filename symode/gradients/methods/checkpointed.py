@@ -17,6 +17,7 @@ from symode.gradients.methods.base import (
 from symode.gradients.methods.watched import WatchedRunner
 from symode.gradients.schedule import Held, best_split, fewest_runs, repetitions
 from symode.gradients.task import Task
+from symode.gradients.unlocated import Jumps
 from symode.kernels import types as kt
 from symode.solvers import native
 from symode.solvers.methods import get_method
@@ -207,6 +208,10 @@ class CheckpointedRunner(WatchedRunner):
         }  # fmt: skip
         return peak
 
+    def _refuse_jumps(self, theta: Floats, z0: Floats | None) -> None:
+        """Leave it to the first pass, whose segments fit into memory."""
+        self._theta = theta
+
     # -- solving a segment --------------------------------------------------------------------
 
     def _own_store(self) -> None:
@@ -254,7 +259,7 @@ class CheckpointedRunner(WatchedRunner):
     def _first_pass(self) -> None:
         """Solve to the end, with checkpoints; the store keeps the last segment."""
         task, forward = self.task, self.forward
-        allowed = task.options.max_steps
+        allowed, jumps = task.options.max_steps, Jumps.of(task)
         self.held = Held(self.limit)
         self.saved: dict[int, Checkpoint] = {}
         #: Units that start with another method than the one before ended with.
@@ -265,6 +270,9 @@ class CheckpointedRunner(WatchedRunner):
             status = self._solve(min(self.segment, allowed - done))
             count = forward.scratch.count
             self.steps = int(count[kt.STEPS])
+            if jumps is not None:
+                store = forward.store
+                jumps.look(store.t[: self.steps + 1], store.z[: self.steps + 1], self._theta)
             done, here, self.units = done + self.steps, here + self.steps, self.units + 1
             if status in (FULL, SWITCH) and done < allowed:
                 if status == SWITCH:

@@ -17,6 +17,7 @@ from symode.gradients.methods.base import (
     failed_forward,
 )
 from symode.gradients.task import Task
+from symode.gradients.unlocated import refuse_jumps
 from symode.kernels import types as kt
 from symode.solvers import native
 from symode.solvers.forward import Forward
@@ -55,6 +56,7 @@ class ContinuousRunner(Runner):
     def run_forward(self, theta: Floats, z0: Floats | None) -> Floats:
         """Run the forward pass; return the state at t0."""
         task, forward = self.task, self.forward
+        refuse_jumps(task, theta, z0)
         y0 = begin(task, forward, self.compiled, theta, z0)
         forward.reset(y0, task.t0, task.t1)
         status = forward.run()

@@ -19,6 +19,7 @@ from symode.gradients.methods.base import (
 )
 from symode.gradients.methods.watched import WatchedRunner
 from symode.gradients.task import Task
+from symode.gradients.unlocated import Jumps
 from symode.kernels import types as kt
 from symode.kernels.types import BACKWARD, FORWARD
 from symode.solvers.jumps import EventJump
@@ -223,7 +224,13 @@ class DiscreteRunner(WatchedRunner):
         from symode.kernels.gradient import discrete_members
 
         task, forward = self.task, self.forward
-        if task.mass is not None or self.apart or not task.chosen(theta).all() or not z0.all():
+        if (
+            Jumps.of(task)
+            or task.mass is not None
+            or self.apart
+            or not task.chosen(theta).all()
+            or not z0.all()
+        ):
             return self._one_by_one(theta, z0)
         self.system.p[: theta.size] = theta
         starts = np.zeros((z0.shape[0], task.n))

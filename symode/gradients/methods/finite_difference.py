@@ -204,6 +204,11 @@ class DifferenceRunner(WatchedRunner):
         self.method = method
         self._found: Differences | None = None
 
+    def _refuse_jumps(self, theta: Floats, z0: Floats | None) -> None:
+        # Differences of solves know what a jump does; those of one solve's steps do not.
+        if self.method.steps == "frozen":
+            super()._refuse_jumps(theta, z0)
+
     def _sibling(self, watched: tuple[int, ...]) -> DifferenceRunner:
         method = self.method
         sibling = DifferenceRunner(self.task, watched, replace(method, steps="frozen"))

@@ -21,6 +21,7 @@ from symode.gradients.methods.base import (
 from symode.gradients.methods.finder import JumpFinder
 from symode.gradients.tangents import bind_tangents, tangent_kernels
 from symode.gradients.task import Task
+from symode.gradients.unlocated import refuse_jumps
 from symode.kernels import types as kt
 from symode.solvers import native
 from symode.solvers.options import SolverOptions
@@ -102,6 +103,7 @@ class SensitivityRunner(Runner):
     def solve(self, theta: Floats, z0: Floats | None) -> Floats:
         """Run the forward pass with tangents; return the state at t0."""
         task, forward, states = self.task, self.forward, self.task.equations.n_states
+        refuse_jumps(task, theta, z0)
         y0 = begin(task, forward, self.compiled, theta, z0)
         scale = np.ones(task.n_directions)
         both = np.concatenate([task.chosen(theta), y0[list(task.asked.z0)]])

@@ -12,6 +12,7 @@ from symode.codegen.compiled import NativeModel
 from symode.gradients.mass import slopes_in_theta
 from symode.gradients.methods.base import Floats, Runner, make_forward
 from symode.gradients.task import Task
+from symode.gradients.unlocated import refuse_jumps
 from symode.kernels import types as kt
 from symode.solvers.forward import Forward, HeldDownError
 from symode.solvers.options import SolverOptions
@@ -96,12 +97,17 @@ class WatchedRunner(Runner):
         if self.watched:
             self._run(theta, z0)
             return
+        self._refuse_jumps(theta, z0)
         try:
             self._watch_zeros(theta, z0)
         except HeldDownError:
             if self.task.held_down == "raise":
                 raise
             self._watch_all(theta, z0)
+
+    def _refuse_jumps(self, theta: Floats, z0: Floats | None) -> None:
+        """Pass if the trajectory meets no jump of f that is not located."""
+        refuse_jumps(self.task, theta, z0)
 
     def _watch_zeros(self, theta: Floats, z0: Floats | None) -> None:
         """Compute; again with those directions in the error norm that are exactly 0."""
