@@ -64,13 +64,16 @@ class NativeModel:
         """
         p = np.zeros(self.n_p) if p_out is None else p_out
         p[: len(theta)] = theta
+        self.hoist(p, np.empty(self.work_size))
+        return p
+
+    def hoist(self, p: Floats, work: Floats) -> None:
+        """Compute the hoisted values of p anew."""
         if self.n_p > self.n_parameters:
             hoisted = p[self.n_parameters :]
-            work = np.empty(self.work_size)
             _FIELD(self.address["hoist"])(
                 0.0, None, p.ctypes.data, work.ctypes.data, hoisted.ctypes.data
             )
-        return p
 
     def call(self, name: str, t: float, z: Any, p: Floats, v: Any = None) -> Floats:
         """Return the outputs of one kernel: the slow, convenient way, for tests and set-up."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from symode.codegen.backends import compile_kernels
 from symode.codegen.compiled import NativeModel
 from symode.equations.equations import Equations
+from symode.solvers.calls import NativeCall
 from symode.solvers.options import SolverOptions
 from symode.symbolic.derive import Field
 from symode.symbolic.freeze import Frozen, freeze, written
@@ -136,58 +136,81 @@ def switches_of(
     return kept[equations.n_parameters]  # type: ignore[no-any-return]
 
 
-@dataclass(eq=False)
 class BoundEvents:
-    """Event functions at one theta."""
+    """Event functions at one theta, each with memory of its own.
 
-    functions: EventFunctions
-    theta: Floats
-    p: Floats = field(init=False)
+    Parameters
+    ----------
+    functions
+        What to evaluate.
+    theta
+        All parameters.
+    """
 
-    def __post_init__(self) -> None:
-        functions = self.functions
-        modes = np.zeros(functions.n_modes)
-        self.p = functions.compiled.pack(np.concatenate([self.theta, modes]))
+    def __init__(self, functions: EventFunctions, theta: Floats) -> None:
+        self.functions, self.theta = functions, theta
+        self.compiled = functions.compiled
+        self.n, self.n_roots = functions.n, len(functions.roots)
+        self.p = self.compiled.pack(np.concatenate([theta, np.zeros(functions.n_modes)]))
+        self.work = np.empty(max(1, self.compiled.work_size))
+        self._unit = np.zeros(self.n_roots)
+        self._calls: dict[str, NativeCall] = {}
+
+    def _call(self, name: str) -> NativeCall:
+        """Return one of the functions, bound when it is first needed."""
+        found = self._calls.get(name)
+        if found is None:
+            c, n_v = self.compiled, None
+            if c.signature[name] == "product":
+                n_v = c.n_outputs[name[: -len("_vjp")]]
+            sizes = self.n, c.n_outputs[name]
+            found = NativeCall(c.address[name], *sizes, self.p, self.work, n_v)
+            self._calls[name] = found
+        return found
 
     def enter(self, modes: Floats) -> bool:
         """Let these modes hold; return whether others did."""
         at = self.functions.n_theta
-        if not modes.size or np.array_equal(self.p[at : at + modes.size], modes):
+        mine = self.p[at : at + modes.size]
+        if not modes.size or mine.tobytes() == modes.tobytes():
             return False
-        self.functions.compiled.pack(np.concatenate([self.p[:at], modes]), self.p)
+        mine[:] = modes
+        self.compiled.hoist(self.p, self.work)
         return True
 
     def roots(self, t: float, z: Floats) -> Floats:
         """Return the values of all root functions."""
-        if not self.functions.roots:
-            return np.empty(0)
-        return self.functions.compiled.call("roots", t, z, self.p)
+        return self._call("roots")(t, z) if self.n_roots else np.empty(0)
 
     def slope(self, k: int, t: float, z: Floats) -> tuple[Floats, float, Floats]:
         """Return r_z, r_t and r_theta of one root function."""
-        v = np.zeros(len(self.functions.roots))
-        v[k] = 1.0
-        return self.split(self.functions.compiled.call("roots_vjp", t, z, self.p, v))
+        self._unit[k] = 1.0
+        found = self.split(self._call("roots_vjp")(t, z, self._unit))
+        self._unit[k] = 0.0
+        return found
+
+    def rate(self, k: int, t: float, z: Floats, f: Floats) -> float:
+        """Return dr/dt of one root function along a slope f."""
+        r_z, r_t, _ = self.slope(k, t, z)
+        return float(r_z @ f) + r_t
 
     def split(self, row: Floats) -> tuple[Floats, float, Floats]:
         """Return the parts of a pullback: in z, t and theta."""
-        n = self.functions.n
+        n = self.n
         return row[:n], float(row[n]), row[n + 1 :]
 
     def priority(self, i: int, t: float, z: Floats) -> float:
         """Return the priority of an event now; -inf where it has none."""
         if self.functions.events[i].priority is None:
             return -np.inf
-        return float(self.functions.compiled.call("priority", t, z, self.p)[i])
+        return float(self._call("priority")(t, z)[i])
 
     def assigned(self, i: int, t: float, z: Floats) -> Floats:
         """Return the values that an event sets."""
-        if not self.functions.targets[i].size:
-            return np.empty(0)
-        return self.functions.compiled.call(f"jump{i}", t, z, self.p)
+        return self._call(f"jump{i}")(t, z) if self.functions.targets[i].size else np.empty(0)
 
     def pulled(self, i: int, t: float, z: Floats, v: Floats) -> tuple[Floats, float, Floats]:
         """Return the pullback of the values that an event sets."""
         if not self.functions.targets[i].size:
-            return np.zeros(self.functions.n), 0.0, np.zeros(len(self.functions.asked))
-        return self.split(self.functions.compiled.call(f"jump{i}_vjp", t, z, self.p, v))
+            return np.zeros(self.n), 0.0, np.zeros(len(self.functions.asked))
+        return self.split(self._call(f"jump{i}_vjp")(t, z, v))

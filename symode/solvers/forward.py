@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from symode.codegen.compiled import NativeModel
 from symode.kernels import types as kt
 from symode.solvers import native
+from symode.solvers.calls import NativeCall
 from symode.solvers.events import EventRun
 from symode.solvers.jumps import enter_modes
 from symode.solvers.mass import Point, first_step
@@ -127,6 +128,7 @@ class Forward:
         self.ended = False
         self._t0, self._start = np.nan, np.empty(0)
         self.driver = native.Driver(self.enlarge)
+        self._slope: NativeCall | None = None
         self._use(stepper)
 
     def _use(self, stepper: Stepper) -> None:
@@ -271,6 +273,14 @@ class Forward:
         for place, value in kept.items():
             self.scratch.count[place] = value
 
+    def slope(self, t: float, y: Floats) -> Floats:
+        """Return f(t, y) in the modes that hold, running cost included. Shape ``(n,)``."""
+        n = self.system.n
+        if self._slope is None:
+            address, work = int(self.system.address[kt.RHS]), np.empty(max(1, self.work_size))
+            self._slope = NativeCall(address, n, n, self.system.p, work)
+        return self._slope(t, y[:n])
+
     def enter_modes(self, modes: Floats) -> None:
         """Let these pieces of the right-hand side hold, for all methods of the solve."""
         for stepper in self.steppers:
@@ -413,7 +423,7 @@ class Forward:
     def stats(self) -> Stats:
         """What the solve cost so far."""
         parts = tuple(
-            SegmentStats.of(s.stepper.tableau.name, s.t0, s.t1, s.count, s.reason)
+            SegmentStats.of(s.stepper.tableau.name, s.t0, s.t1, s.count, s.why)
             for s in self.segments
         )
         return Stats.over(parts, self.driver.seconds, self.options.reason)

@@ -11,8 +11,8 @@ and the adjoint takes the transpose: see the theory page, Events.
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,19 +20,17 @@ from numpy.typing import NDArray
 
 from symode.errors import GradientError
 from symode.kernels import types as kt
+from symode.solvers.calls import function, pointer
 from symode.solvers.event_functions import BoundEvents
 
 Floats = NDArray[np.float64]
-
-_POINTER = ctypes.c_void_p
-_FIELD = ctypes.CFUNCTYPE(None, ctypes.c_double, *[_POINTER] * 4)
 
 
 def slope_of(system: kt.System, work: Floats, t: float, y: Floats) -> Floats:
     """Return f(t, y) of a system, running cost included. Shape ``(n,)``."""
     out, y = np.empty(system.n), np.ascontiguousarray(y)
-    pointers = [a.ctypes.data for a in (y, system.p, work, out)]
-    _FIELD(int(system.address[kt.RHS]))(t, *pointers)
+    pointers = [pointer(a) for a in (y, system.p, work, out)]
+    function(int(system.address[kt.RHS]))(t, *pointers)
     return out
 
 
@@ -41,13 +39,12 @@ def enter_modes(system: kt.System, work: Floats, modes: Floats) -> None:
     address, p = system.address, system.p
     top = int(address[kt.HOIST_AT])
     at = top - modes.size
-    if not modes.size or np.array_equal(p[at:top], modes):
+    if not modes.size or p[at:top].tobytes() == modes.tobytes():
         return
     p[at:top] = modes
     if address[kt.HOIST]:
-        _FIELD(int(address[kt.HOIST]))(
-            0.0, None, p.ctypes.data, work.ctypes.data, p[top:].ctypes.data
-        )
+        start = pointer(p)
+        function(int(address[kt.HOIST]))(0.0, None, start, pointer(work), start + 8 * top)
 
 
 _NO_MODES = np.empty(0)
@@ -69,8 +66,8 @@ class EventJump:
     ----------
     bound
         The event functions.
-    system, work
-        Give the slopes f.
+    system, work, f
+        The right-hand side, which these modes hold in.
     t
         The moment.
     steps
@@ -88,6 +85,7 @@ class EventJump:
     bound: BoundEvents
     system: kt.System
     work: Floats
+    f: Callable[[float, Floats], Floats]
     t: float
     steps: tuple[tuple[int, int, int], ...]
     causes: tuple[int, ...]
@@ -110,6 +108,11 @@ class EventJump:
     def what(self) -> str:
         """What happens, for messages."""
         return f"The event {self.names}" if self.steps else f"The switch at {self.names}"
+
+    @property
+    def reason(self) -> str:
+        """Why a segment ends with it, for the statistics."""
+        return f"the event {self.names}" if self.steps else f"the switch at {self.names}"
 
     def states(self, z: Floats) -> list[Floats]:
         """Return the states from before the first event to after the last."""
@@ -168,9 +171,9 @@ class EventJump:
     def slopes(self, z: Floats, after: Floats) -> tuple[Floats, Floats]:
         """Return f before and after the moment; the modes before it hold from here on."""
         enter_modes(self.system, self.work, self.after)
-        later = slope_of(self.system, self.work, self.t, after)
+        later = self.f(self.t, after)
         enter_modes(self.system, self.work, self.before)
-        return slope_of(self.system, self.work, self.t, z), later
+        return self.f(self.t, z), later
 
     def turns(self, z: Floats) -> list[tuple[Floats, Floats, Floats]]:
         r"""Return what switches alone do: pairs of :math:`f^- - f^+` and of dt*/dz, dt*/dtheta.
@@ -192,7 +195,7 @@ class EventJump:
             alone, i = self.before.copy(), self.bound.functions.switch_of[k]
             alone[[i, count + i]] = self.after[[i, count + i]]
             enter_modes(self.system, self.work, alone)
-            change = before - slope_of(self.system, self.work, self.t, z)
+            change = before - self.f(self.t, z)
             rest -= change
             found.append((change, row[:n], row[n:]))
         enter_modes(self.system, self.work, self.before)
@@ -222,7 +225,7 @@ class EventJump:
         lam_before, moved = self.pull(z, lam, lam, dtheta_out)
         if self.causes:
             n = self.bound.functions.n
-            dz, dtheta = self.moment(z[:n], slope_of(self.system, self.work, self.t, z))
+            dz, dtheta = self.moment(z[:n], self.f(self.t, z))
             lam_before[:n] += moved * dz
             dtheta_out += moved * dtheta
         return lam_before
@@ -265,7 +268,7 @@ class EventJump:
         for i, unit in enumerate(np.eye(total)):
             g_z[i], moved[i] = self.pull(z, unit, unit, g_theta[i])
         after = tangents @ g_z.T + directions @ g_theta.T
-        dz, dtheta = self.moment(z[:n], slope_of(self.system, self.work, self.t, z))
+        dz, dtheta = self.moment(z[:n], self.f(self.t, z))
         shift = tangents[:, :n] @ dz + directions @ dtheta
         result: Floats = after + shift[:, None] * moved
         return result

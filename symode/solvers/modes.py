@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from symode.kernels import types as kt
 from symode.solvers.event_functions import BoundEvents
-from symode.solvers.jumps import slope_of
 
 if TYPE_CHECKING:
     from symode.solvers.forward import Forward
@@ -32,9 +31,9 @@ class Modes:
         The root function onto which f pushes the state from both sides; empty where none does.
     """
 
-    def __init__(self, bound: BoundEvents, work: Floats) -> None:
+    def __init__(self, bound: BoundEvents) -> None:
         functions = bound.functions
-        self.bound, self.work = bound, work
+        self.bound = bound
         self.switches, self.first = functions.switches, functions.n_own
         self.values = np.zeros(functions.n_modes)
         self.sliding = ""
@@ -43,16 +42,25 @@ class Modes:
         self._turns = np.zeros(count, dtype=np.int64)
         self._last = np.full(count, -(10**9))
 
-    def signs(self) -> list[int]:
+        #: Signs of the root functions of floors; the others' are the modes in these places.
+        self._signs = np.array(
+            [s for w in self.switches for s in ((1, -1) if w.kind == "floor" else (0,))],
+            dtype=np.int64,
+        )
+        self._plain = np.flatnonzero(self._signs == 0)
+        self._sources = [k for k, w in enumerate(self.switches) if w.kind != "floor"]
+
+    def signs(self) -> NDArray[np.int64]:
         """Return the signs that the root functions have while these modes hold."""
-        found: list[int] = []
-        for k, switch in enumerate(self.switches):
-            found += [1, -1] if switch.kind == "floor" else [int(self.values[k])]
+        found = self._signs.copy()
+        found[self._plain] = self.values[self._sources]
         return found
 
     def live(self) -> list[int]:
         """Return the root functions that are not looked at."""
         weights = self.values[len(self.switches) :]
+        if not weights.any():
+            return []
         return [self.first + j for k in np.flatnonzero(weights) for j in self.switches[k].roots]
 
     def settle(
@@ -140,9 +148,8 @@ class Modes:
 
     def rate(self, forward: Forward, root: int, y: Floats) -> float:
         """Return dr/dt along the solution while these modes hold."""
-        n = self.bound.functions.n
-        r_z, r_t, _ = self.bound.slope(root, forward.t, y[:n])
-        return float(r_z @ slope_of(forward.system, self.work, forward.t, y)[:n]) + r_t
+        n = self.bound.n
+        return self.bound.rate(root, forward.t, y[:n], forward.slope(forward.t, y)[:n])
 
     def _leave(self, forward: Forward, k: int, y: Floats) -> None:
         """Give a root function that is zero the sign that it leaves zero with."""

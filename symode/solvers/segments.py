@@ -70,6 +70,11 @@ class Jump(Protocol):
     turns the adjoint after it into the one before it.
     """
 
+    @property
+    def reason(self) -> str:
+        """Why a segment ends with it, for the statistics."""
+        ...
+
     def apply(self, t: float, z: Floats, theta: Floats) -> Floats:
         """Return the state after the jump. Shape ``(n,)``."""
         ...
@@ -127,7 +132,7 @@ class Segment:
     count
         The kernel's counters at its end.
     reason
-        Why it ended.
+        Why it ended; empty where its jump tells.
     jump
         What the state does at its end; None where it goes on.
     """
@@ -148,6 +153,11 @@ class Segment:
     def method(self) -> kt.Method:
         """The method's coefficients as kernels take them."""
         return self.stepper.method
+
+    @property
+    def why(self) -> str:
+        """Why it ended."""
+        return self.reason or (self.jump.reason if self.jump is not None else "")
 
     @property
     def dense(self) -> tuple[kt.Method, kt.Store, int]:

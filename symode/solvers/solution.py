@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from symode.errors import MissingExtraError, OptionError
 from symode.kernels import types as kt
-from symode.solvers.events import Fired
+from symode.solvers.firing import Fired
 from symode.solvers.stats import Stats as Stats
 from symode.status import SENTENCES, SUCCESS
 
