@@ -36,6 +36,8 @@ class Equations:
         algebraic equation.
     events
         What jumps when, see `Event`.
+    n_waiting
+        Last states that hold what waits for a delayed event, see `symode.equations.delays`.
 
     Raises
     ------
@@ -58,6 +60,7 @@ class Equations:
     observables: tuple[tuple[str, sp.Expr], ...] = field(default=())
     mass: Mass = None
     events: tuple[Event, ...] = ()
+    n_waiting: int = 0
 
     def __post_init__(self) -> None:
         check_equations(self)

@@ -48,6 +48,12 @@ class Event:
         Evaluate the assignments at the state that fired the event, even where others go before it.
     terminal
         End the solve here.
+    delay
+        How long after its trigger it happens: an expression, with the state at the trigger; at
+        once where that is not positive. Values are those of the trigger, or, with
+        ``use_trigger_values=False``, of the execution; one that is not persistent is withdrawn
+        when its condition turns false meanwhile. What waits is kept in states behind the model's
+        own, up to 8 executions at once.
 
     Raises
     ------
@@ -72,6 +78,7 @@ class Event:
     initial_value: bool = True
     use_trigger_values: bool = True
     terminal: bool = False
+    delay: Any = None
 
     def __post_init__(self) -> None:
         trigger = (
@@ -94,6 +101,13 @@ class Event:
         )
         if self.priority is not None:
             object.__setattr__(self, "priority", sp.sympify(self.priority, strict=True))
+        if isinstance(self.delay, str):
+            raise ModelError(f"The delay {self.delay!r} is a text: write it with SymPy.")
+        if self.delay is not None:
+            delay = sp.sympify(self.delay, strict=True)
+            if delay.is_number and not delay.is_nonnegative:
+                raise ModelError(f"The delay {delay} is no number of 0 or more.")
+            object.__setattr__(self, "delay", None if delay.is_zero else delay)
         if self.direction not in (-1, 0, 1):
             raise ModelError(f"direction={self.direction!r}: an event has -1, 0 or 1.")
         if self.is_condition and self.direction:
@@ -263,7 +277,7 @@ def faults_of_events(equations: Equations, known: Mapping[sp.Basic, str]) -> lis
         except ModelError as error:
             faults.append(f"In {place}, {error}.")
         values = [value for _, value in event.assignments]
-        priority = [] if event.priority is None else [event.priority]
+        priority = [e for e in (event.priority, event.delay) if e is not None]
         for expression in (*roots, *values, *priority):
             faults += [f"In {place}: {fault}" for fault in faults_of_expression(expression)]
         unknown = set(symbols_in([*roots, *values, *priority])) - set(known)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from symode.errors import SymodeError, UnknownNameError
+from symode.errors import InitialStateError, SymodeError, UnknownNameError
+
+if TYPE_CHECKING:
+    from symode.equations.equations import Equations
 
 Floats = NDArray[np.float64]
 
@@ -76,6 +79,23 @@ def named(values: Any, names: Sequence[str]) -> Named:
     result = np.asarray(values, dtype=float).view(Named)
     result.names = tuple(names)
     return result
+
+
+def initial_vector(equations: Equations, z0: Any, *, batch: bool = False) -> Floats:
+    """Return initial values in order; what waits for delayed events may be left out, and is 0.
+
+    Raises
+    ------
+    InitialStateError
+        As `vector`.
+    """
+    names, count = equations.state_names, equations.n_waiting
+    if count and isinstance(z0, Mapping):
+        z0 = {**dict.fromkeys(names[-count:], 0.0), **{str(key): v for key, v in z0.items()}}
+    elif count and z0 is not None and np.shape(z0)[-1:] == (len(names) - count,):
+        zeros = [(0, 0)] * (np.ndim(z0) - 1)
+        z0 = np.pad(np.asarray(z0, dtype=float), [*zeros, (0, count)])
+    return vector(z0, names, "initial values", InitialStateError, batch=batch)
 
 
 def vector(

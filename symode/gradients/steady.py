@@ -15,7 +15,7 @@ from symode.codegen.reference import evaluate
 from symode.equations.equations import Equations
 from symode.equations.inputs import as_expression
 from symode.equations.loss import Loss
-from symode.equations.values import Named, named, vector
+from symode.equations.values import Named, initial_vector, named, vector
 from symode.equations.walk import symbols_in
 from symode.errors import (
     InitialStateError,
@@ -272,7 +272,7 @@ def checked(equations: Equations, theta: Any, z0: Any, method: str) -> tuple[Flo
         )
     if z0 is None:
         return values, None
-    return values, vector(z0, equations.state_names, "initial values", InitialStateError)
+    return values, initial_vector(equations, z0)
 
 
 def _expression(loss: Any, equations: Equations) -> sp.Expr:

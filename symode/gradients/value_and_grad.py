@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from symode.equations.equations import Equations
 from symode.equations.loss import LossLike, resolve_loss
-from symode.equations.values import Named, vector
+from symode.equations.values import Named, initial_vector, vector
 from symode.errors import InitialStateError, LossError, OptionError, ParameterError
 from symode.gradients.choose import choose_method
 from symode.gradients.methods import GradientMethod, get_gradient_method
@@ -137,11 +137,11 @@ class ValueAndGrad(SecondOrder):
 
     def _base_z0(self, z0: Any) -> tuple[Floats | None, bool]:
         """Return z0 as far as it is not in the point, and whether the model gives all of it."""
-        layout, names = self.layout, self.equations.state_names
+        layout, _names = self.layout, self.equations.state_names
         if layout.places("z0"):
             return layout.base("z0", z0), False
         if z0 is not None:
-            return vector(z0, names, "initial values", InitialStateError, batch=True), False
+            return initial_vector(self.equations, z0, batch=True), False
         if self.equations.initial is None:
             raise InitialStateError(
                 "The model has no initial values: pass z0=, give the model initial=, or put 'z0' "
@@ -313,8 +313,7 @@ class ValueAndGrad(SecondOrder):
         """
         from symode.gradients.ensemble import run_members
 
-        names = self.equations.state_names
-        members = np.atleast_2d(vector(z0, names, "initial values", InitialStateError, batch=True))
+        members = np.atleast_2d(initial_vector(self.equations, z0, batch=True))
         runners = self._pool(min(workers or os.cpu_count() or 1, members.shape[0]))
         parameters = self.equations.parameter_names
         values = vector(

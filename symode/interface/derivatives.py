@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from symode.equations.loss import LossLike
-from symode.equations.values import named, vector
+from symode.equations.values import initial_vector, named, vector
 from symode.equations.vector_loss import VectorLoss
-from symode.errors import InitialStateError, ParameterError
+from symode.errors import ParameterError
 from symode.gradients.jacobian import Jacobian, jacobian
 from symode.gradients.methods import GradientMethod
 from symode.gradients.second_order import Hessian, asymmetry_of
@@ -90,7 +90,7 @@ class Derivatives:
             needs_initial(equations)
             start = None
         else:
-            start = vector(z0, equations.state_names, "initial values", InitialStateError)
+            start = initial_vector(equations, z0)
         wrt = ("theta", "z0", "t0", "t1") if wrt is None else wrt
         return jacobian(
             equations, losses, (span[0], span[1]), values, start, wrt=wrt, method=method, **options

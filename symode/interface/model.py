@@ -12,6 +12,7 @@ import sympy as sp
 from numpy.typing import NDArray
 
 from symode.equations.checks import non_smooth_constructs
+from symode.equations.delays import spread_delays
 from symode.equations.equations import Equations
 from symode.equations.event import resolve_events
 from symode.equations.forcing import declared_inputs, model_inputs
@@ -106,6 +107,7 @@ class Model(Derivatives):
             equations = replace(equations, events=resolve_events(events, equations))
         if inputs is not None:
             equations = model_inputs(equations, inputs)
+        equations = spread_delays(equations)
         self._equations: Equations = equations
 
     @classmethod

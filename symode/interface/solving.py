@@ -14,7 +14,7 @@ from symode.codegen.program import make_bundle
 from symode.equations.equations import Equations
 from symode.equations.forcing import forcing_of
 from symode.equations.loss import LossLike, resolve_loss
-from symode.equations.values import named, vector
+from symode.equations.values import initial_vector, named, vector
 from symode.errors import (
     InitialStateError,
     OptionError,
@@ -108,7 +108,7 @@ def solve(
     if z0 is None:
         y0 = compiled.call("initial", t0, np.zeros(field.n_states), p)
     else:
-        y0 = vector(z0, equations.state_names, "initial values", InitialStateError)
+        y0 = initial_vector(equations, z0)
     inner = np.empty(0) if times is None else check_times(times, t0, t1)
     start = None
     if equations.mass is not None:
@@ -184,8 +184,7 @@ def gradient(
         needs_initial(equations)
         start = None
     else:
-        names = equations.state_names
-        start = vector(z0, names, "initial values", InitialStateError, batch=True)
+        start = initial_vector(equations, z0, batch=True)
     resolved = resolve_loss(loss, equations)
     wrt = ARGUMENTS if wrt is None else wrt
     layout = make_layout(equations, resolved, closed_span(resolved, (t0, t1)), wrt)

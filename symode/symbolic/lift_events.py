@@ -10,6 +10,7 @@ import sympy as sp
 from symode.equations.equations import Equations
 from symode.equations.event import Trigger, split_trigger
 from symode.equations.walk import symbols_in
+from symode.errors import ModelError
 from symode.symbolic.adjoint import adjoint_sweep
 from symode.symbolic.derive import chosen, inputs
 from symode.symbolic.graph import Builder, Graph
@@ -56,6 +57,9 @@ def plan_events(equations: Equations, asked: Sequence[int] | None = None) -> Eve
     >>> plan_events(model.equations).timed
     (True, False)
     """
+    waiting = [event.name for event in equations.events if event.delay is not None]
+    if waiting:
+        raise ModelError(f"The events {', '.join(waiting)} have a delay: symode.Model spreads it.")
     roots: list[sp.Expr] = []
     triggers = tuple(split_trigger(event, roots) for event in equations.events)
     t, states = equations.time, set(equations.states)

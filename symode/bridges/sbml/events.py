@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import sympy as sp
 
 from symode.bridges.sbml.conditions import plain
-from symode.bridges.sbml.delays import delayed
+from symode.equations.delays import Rooms, spread_delay
 from symode.equations.event import Event
 from symode.errors import ImportFileError, ModelError
 
@@ -70,7 +70,11 @@ def _event(assembly: _Assembly, element: Any, name: str) -> list[Event]:
             use_trigger_values=bool(element.getUseValuesFromTriggerTime()),
         )
         if wait is not None:
-            return delayed(assembly, event, wait, values)
+            rooms = Rooms(assembly.time, assembly.unused, assembly.event_name, assembly.is_fixed)
+            late = replace(event, delay=wait)
+            found = spread_delay(late, values, assembly.assignments, rooms)
+            assembly.hidden |= dict.fromkeys(rooms.states, sp.S.Zero)
+            return found
         return [replace(event, assignments=assembly.assignments(values))]
     except ModelError as error:
         raise ImportFileError(f"{assembly.name}: in {where}, {error}") from None

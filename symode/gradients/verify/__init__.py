@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from symode.equations.equations import Equations
 from symode.equations.loss import LossLike
-from symode.equations.values import vector
+from symode.equations.values import initial_vector, vector
 from symode.errors import (
     GradientError,
     InitialStateError,
@@ -180,7 +180,7 @@ def verify(
     values = vector(theta if needs else [], equations.parameter_names, "parameters", ParameterError)
     start = None
     if z0 is not None or equations.initial is None:
-        start = vector(z0, equations.state_names, "initial values", InitialStateError)
+        start = initial_vector(equations, z0)
     t0, t1 = check_span(span)
     task = make_task(
         equations, loss, (t0, t1), from_initial=start is None, solver=solver, rtol=rtol, atol=atol,
