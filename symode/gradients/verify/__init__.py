@@ -12,7 +12,6 @@ from symode.equations.loss import LossLike
 from symode.equations.values import initial_vector, vector
 from symode.errors import (
     GradientError,
-    InitialStateError,
     OptionError,
     ParameterError,
     UnsupportedCombinationError,
