@@ -130,8 +130,9 @@ def vector(
         raise error(f"No {what} were given; expected {', '.join(names)}.")
     if isinstance(values, Mapping):
         given = {str(key): value for key, value in values.items()}
+        expected = set(names)
         missing = [name for name in names if name not in given]
-        unknown = [name for name in given if name not in names]
+        unknown = [name for name in given if name not in expected]
         if missing or unknown:
             parts = []
             if missing:

@@ -60,6 +60,25 @@ def postorder(expression: sp.Basic) -> list[sp.Basic]:
     return list(done.values())
 
 
+def written_size(expression: sp.Basic) -> int:
+    """Return the number of nodes of an expression written out, shared subtrees as often as used.
+
+    What SymPy asks of an expression, it mostly asks of each of them.
+
+    Examples
+    --------
+    >>> import sympy as sp
+    >>> x = sp.Symbol("x")
+    >>> written_size(sp.sin(x) + x)
+    4
+    """
+    size: dict[int, int] = {}
+    # The list holds the nodes, so that no identity is reused.
+    for node in (nodes := postorder(expression)):
+        size[id(node)] = 1 + sum(size[id(a)] for a in node.args if isinstance(a, sp.Basic))
+    return size[id(nodes[-1])]
+
+
 def symbols_in(expressions: Iterable[sp.Basic]) -> tuple[sp.Symbol, ...]:
     """Return the distinct symbols below the expressions, in order of first appearance.
 

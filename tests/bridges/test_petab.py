@@ -280,6 +280,7 @@ def test_measurements_at_time_inf_are_of_the_steady_state(tmp_path) -> None:
             "depends on time",
         ),
         ({"measurements": ("low\t2", "low\t-2")}, "before 0"),
+        ({"measurements": ("low\t2", "low\t1e400")}, "exceeds the range"),
         ({"parameters": ("log10", "log2")}, "'log2'"),
         ({"parameters": ("k\t", "k k\t")}, "no identifier"),
         ({"parameters": ("0.5\t1", "0.5\t2")}, "0 or 1"),
@@ -297,6 +298,17 @@ def test_a_file_that_is_wrong_or_unsafe_is_refused_with_a_reason(
 ) -> None:
     with pytest.raises(ImportFileError, match=message):
         symode.read_petab(write(tmp_path, **changes))
+
+
+def test_files_together_are_bounded(tmp_path) -> None:
+    names = [f"plot{i}.tsv" for i in range(5)]
+    for name in names:
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(60 * 2**20)
+    lists = f"- sbml_files: [model.xml]\n  visualization_files: [{', '.join(names)}]"
+    path = write(tmp_path, problem=("- sbml_files: [model.xml]", lists))
+    with pytest.raises(ImportFileError, match="more than 256 MB together"):
+        symode.read_petab(path)
 
 
 def test_a_link_out_of_the_folder_is_refused(tmp_path) -> None:

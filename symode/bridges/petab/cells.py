@@ -53,6 +53,8 @@ def number(text: str, where: str) -> float:
         raise ImportFileError(f"{where}: {text[:60]!r} is no number.") from None
     if value != value:
         raise ImportFileError(f"{where}: NaN is no value of PEtab.")
+    if math.isinf(value) and "inf" not in text.lower():
+        raise ImportFileError(f"{where}: {text[:60]!r} exceeds the range of double precision.")
     return value
 
 

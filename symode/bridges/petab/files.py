@@ -20,6 +20,8 @@ from symode.errors import ImportFileError, MissingExtraError
 MOST_YAML: Final = 2**17
 DEEPEST_YAML: Final = 20
 MOST_TABLE: Final = 64 * 2**20
+#: Bytes of all files together, those included that only writing back needs.
+MOST_BYTES: Final = 256 * 2**20
 MOST_ROWS: Final = 1_000_000
 #: Cells of all tables of one kind; characters of one line.
 MOST_CELLS: Final = 4_000_000
@@ -77,12 +79,19 @@ def read_tables(source: Any) -> Tables:
     read = read_tables2 if version_of(path, content) == 2 else read_tables1
     tables = read(path, content)
     files = {path.name: path.read_bytes()}
+    size = 0
     for name in _names_of(content):
         try:
-            files[name] = inside(path, path.resolve().parent, name).read_bytes()
+            file = inside(path, path.resolve().parent, name)
         except ImportFileError:
             # Of no kind that is read, or reading would have ended there: plots, for instance.
             continue
+        size += 0 if name in files else file.stat().st_size
+        if size > MOST_BYTES:
+            raise ImportFileError(
+                f"{path} lists files of more than {MOST_BYTES // 2**20} MB together."
+            )
+        files[name] = file.read_bytes()
     given = content.get("parameter_files", content.get("parameter_file"))
     parameters = tuple(given) if isinstance(given, list) else (str(given),)
     return replace(tables, files=files, parameter_files=parameters)

@@ -332,14 +332,17 @@ class _Assembly:
             amounts[q.key] = value * volume if q.in_concentration else value
         title = self.model.getName() or self.model.getId()
         theta = {q.key: float(q.number) if q.number is not None else float("nan") for q in free}
+        settable = {q.key for q in free}
         unset = {
             sp.Symbol(q.key): sp.nan
             for q in self.quantities.values()
-            if q.is_parameter and q not in free
+            if q.is_parameter and q.key not in settable
         }
-        values = {
-            key: substituted(self.value(key), unset) for key in (*self.quantities, *self.reactions)
-        }
+        values = {}
+        for key in (*self.quantities, *self.reactions):
+            value = self.value(key)
+            known = {s: unset[s] for s in symbols_in([value]) if s in unset} if unset else {}
+            values[key] = substituted(value, known)
         return Assembled(equations, theta, values, concentrations, amounts, title)
 
     def unused(self, name: str) -> str:

@@ -13,13 +13,15 @@ from typing import Final, NoReturn
 import sympy as sp
 from sympy.core.evalf import PrecisionExhausted
 
-from symode.equations.walk import distinct_nodes, symbols_in
+from symode.equations.walk import distinct_nodes, symbols_in, written_size
 from symode.errors import ImportFileError
 
 #: Bits of exact numbers: a little more than doubles reach.
 MOST_BITS: Final = 1100
 #: Exponents that stay whole numbers; beyond, powers are computed as those of floats.
 MOST_EXPONENT: Final = 1000
+#: Nodes, written out, of an exponent: SymPy looks for logarithms in each of them.
+MOST_WRITTEN: Final = 10_000
 #: Nodes of a constant that stays symbolic.
 MOST_NODES: Final = 8
 
@@ -38,6 +40,11 @@ def power(base: sp.Expr, exponent: sp.Expr, where: str) -> sp.Expr:
     (sqrt(2), 512)
     """
     if not isinstance(exponent, sp.Number) or not exponent.is_finite:
+        if written_size(exponent) > MOST_WRITTEN:
+            raise ImportFileError(
+                f"{where} has an exponent that, written out, has more than {MOST_WRITTEN} "
+                "operations; make a quantity in it a state."
+            )
         return base**exponent
     if not isinstance(base, sp.Number) or not base.is_finite:
         is_long = exponent.is_Integer and abs(exponent) > MOST_EXPONENT

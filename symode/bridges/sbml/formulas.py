@@ -9,6 +9,7 @@ from typing import Any, Final
 import sympy as sp
 from sympy.logic.boolalg import Boolean
 
+from symode.bridges.sbml.conditions import odd, without_pieces
 from symode.bridges.sbml.constants import factorial, power, tame
 from symode.equations.walk import distinct_nodes
 from symode.errors import ImportFileError
@@ -156,7 +157,7 @@ class Formulas:
         if kind == lib.AST_LOGICAL_NOT:
             return sp.Not(*truths())
         if kind == lib.AST_LOGICAL_XOR:
-            return _odd(truths())
+            return odd(truths(), where)
         if kind == lib.AST_LOGICAL_IMPLIES:
             a, b = truths()
             return sp.Or(sp.Not(a), b)
@@ -181,7 +182,7 @@ class Formulas:
         count = tree.getNumChildren()
         parts = [self._build(tree.getChild(i), resolve, where, calls) for i in range(count)]
         pairs = [
-            (_number(value), _truth(condition))
+            (_number(value), without_pieces(_truth(condition), where))
             for value, condition in zip(parts[0::2], parts[1::2], strict=False)
         ]
         if count % 2:
@@ -220,14 +221,6 @@ def is_finite(value: sp.Expr) -> bool:
     """Return whether an expression holds no infinity and no NaN."""
     infinite = (sp.nan, sp.oo, -sp.oo, sp.zoo)
     return not any(node is one for node in distinct_nodes([value]) for one in infinite)
-
-
-def _odd(parts: list[Boolean]) -> Boolean:
-    """Return whether an odd number of conditions hold, in the words of and, or, not."""
-    result: Boolean = sp.false
-    for part in parts:
-        result = sp.Or(sp.And(result, sp.Not(part)), sp.And(sp.Not(result), part))
-    return result
 
 
 def _number(value: sp.Basic) -> sp.Expr:

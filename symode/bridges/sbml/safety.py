@@ -17,6 +17,11 @@ from symode.errors import ImportFileError
 MOST_BYTES: Final = 64 * 2**20
 DEEPEST: Final = 600
 MOST_ELEMENTS: Final = 3_000_000
+#: Characters of one comment, attributes of one element, and namespaces declared at one place:
+#: libSBML takes a time that grows with the square of each.
+MOST_COMMENT: Final = 2**20
+MOST_ATTRIBUTES: Final = 500
+MOST_NAMESPACES: Final = 1000
 
 
 def read_text(source: Any) -> tuple[bytes, str]:
@@ -36,6 +41,9 @@ def read_text(source: Any) -> tuple[bytes, str]:
     else:
         name = str(path)
         try:
+            if path.exists() and not path.is_file():
+                # A pipe or a device may never end.
+                raise ImportFileError(f"{name} cannot be read: it is no file.")
             size = path.stat().st_size
             if size > MOST_BYTES:
                 raise ImportFileError(f"{name} has {size / 2**20:.0f} MB; at most 64 are read.")
@@ -81,6 +89,7 @@ def check_xml(content: bytes, name: str) -> None:
         With line and column.
     """
     depth = elements = 0
+    declared: list[int] = [0]
     digits: list[str] | None = None
     parser = expat.ParserCreate()
 
@@ -97,7 +106,11 @@ def check_xml(content: bytes, name: str) -> None:
             refuse(f"elements are nested more than {DEEPEST} deep")
         if elements > MOST_ELEMENTS:
             refuse(f"there are more than {MOST_ELEMENTS} elements")
-
+        if len(attributes) > MOST_ATTRIBUTES:
+            refuse(f"an element has more than {MOST_ATTRIBUTES} attributes")
+        declared.append(declared[-1] + sum(key.startswith("xmlns:") for key in attributes))
+        if declared[-1] > MOST_NAMESPACES:
+            refuse(f"more than {MOST_NAMESPACES} namespaces are declared")
         local = tag.rpartition(":")[2]
         if local == "cn":
             digits = [] if attributes.get("type", "real") in ("integer", "rational") else None
@@ -109,6 +122,7 @@ def check_xml(content: bytes, name: str) -> None:
     def end(tag: str) -> None:
         nonlocal depth, digits
         depth -= 1
+        declared.pop()
         if digits is not None and tag.rpartition(":")[2] == "cn":
             for part in "".join(digits).split():
                 # libSBML would take the nearest it has, without a word.
@@ -120,6 +134,11 @@ def check_xml(content: bytes, name: str) -> None:
         if digits is not None:
             digits.append(data)
 
+    def comment(data: str) -> None:
+        if len(data) > MOST_COMMENT:
+            refuse(f"a comment has more than {MOST_COMMENT} characters")
+
+    parser.CommentHandler = comment
     parser.StartElementHandler = start
     parser.EndElementHandler = end
     parser.CharacterDataHandler = characters
