@@ -93,15 +93,13 @@ def error(found: list[list[float]], wanted: list[list[float]]) -> float:
     return float(np.median([np.linalg.norm(g - ref) / np.linalg.norm(ref) for g, ref in rows]))
 
 
-def ask_amici(python: str, folder: Path, name: str, mine: dict[str, Any], models: str) -> Any:
-    """Return what AMICI measures at the same points; a sentence where it cannot."""
+def ask(python: str, folder: Path, name: str, given: dict[str, Any], models: str) -> Any:
+    """Return what AMICI's side answers; a sentence where it cannot."""
     peer = Path(__file__).parent / "peers" / "amici_peer.py"
     with tempfile.TemporaryDirectory() as scratch:
-        given, out = Path(scratch) / "points.json", Path(scratch) / "amici.json"
-        given.write_text(json.dumps(
-            {"names": mine["names"], "points": mine["points"], "tolerances": THEIRS, "repeats": 5}
-        ))  # fmt: skip
-        command = [python, str(peer), str(folder), name, str(given), str(out), models]
+        asked, out = Path(scratch) / "points.json", Path(scratch) / "amici.json"
+        asked.write_text(json.dumps(given))
+        command = [python, str(peer), str(folder), name, str(asked), str(out), models]
         # Its generated code is built by swig and cmake, which may be that Python's own.
         where = f"{Path(python).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         done = subprocess.run(
@@ -188,7 +186,8 @@ def main() -> None:
             mine = json.loads(out.read_text())
         theirs = None
         if present:
-            theirs = ask_amici(given.amici, given.folder, name, mine, given.models)
+            points = {"names": mine["names"], "points": mine["points"], "tolerances": THEIRS}
+            theirs = ask(given.amici, given.folder, name, {**points, "repeats": 5}, given.models)
         print(line(name, mine, theirs), flush=True)
 
 
