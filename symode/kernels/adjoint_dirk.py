@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from symode.kernels import linear
 from symode.kernels.adjoint_erk import pull
-from symode.kernels.erk import combine
+from symode.kernels.combine import combine
 from symode.kernels.jit import inline
 from symode.kernels.rosenbrock import evaluate_jacobian
 from symode.kernels.seeds import seed_step

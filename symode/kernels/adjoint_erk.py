@@ -13,9 +13,8 @@ formed again from the stored stages, without calls of f.
 from __future__ import annotations
 
 from symode.kernels.call import call_product
-from symode.kernels.combine import SMALL
+from symode.kernels.combine import SMALL, combine
 from symode.kernels.dense import interpolant_weights
-from symode.kernels.erk import combine
 from symode.kernels.jit import inline
 from symode.kernels.types import (
     FIRST_OBS,

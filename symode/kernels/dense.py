@@ -108,9 +108,8 @@ def as_polynomials(
 
 
 @inline
-def polynomial_at(store: Store, i: int, s: float, degree: int, n: int, out: Floats) -> None:
-    """Write the value of a stored step's polynomial, see `as_polynomial`."""
-    z, k = store.z[i], store.k[i]
+def polynomial_at(z: Floats, k: Floats, s: float, degree: int, n: int, out: Floats) -> None:
+    """Write z + sum_d s^(d + 1) k[d], the value of a stored step, see `as_polynomial`."""
     w, w2 = s, s * s
     if degree == 4:
         k0, k1, k2, k3, w3, w4 = k[0], k[1], k[2], k[3], w2 * s, w2 * w2
@@ -146,7 +145,8 @@ def trajectory_at(t: float, system: Adjoint, scratch: Scratch) -> tuple[int, flo
     s = (t - store.t[i]) / store.h[i]
     # The last stages of most methods share their time.
     if scratch.clock[Z_AT] != t:
-        polynomial_at(store, i, s, system.past_method.dense.shape[1], system.n, scratch.z)
+        degree = system.past_method.dense.shape[1]
+        polynomial_at(store.z[i], store.k[i], s, degree, system.n, scratch.z)
         scratch.clock[Z_AT] = t
     return i, s
 

@@ -112,8 +112,8 @@ def set_scales(
     progress[FLOOR] = floor
 
 
-@kernel
-def gauss_backward(
+@inline
+def lam_backward(
     method: Method,
     past: Adjoint,
     whole: Field,
@@ -230,3 +230,39 @@ def gauss_backward(
             progress[LENGTH] = min(progress[LENGTH], progress[OPENING_LENGTH])
         clock[T_END] = observations.t[o] if o >= count[FIRST_OBS] else t0
     return PAUSED
+
+
+@kernel
+def gauss_backward(
+    method: Method,
+    past: Adjoint,
+    whole: Field,
+    control: Control,
+    observations: Observations,
+    loss: LossTable,
+    scratch: Scratch,
+    steps: Store,
+    rule: Floats,
+    memory: Floats,
+    rows: Floats,
+    progress: Floats,
+    place: Ints,
+    peak: Floats,
+    z0: Floats,
+    atol: Floats,
+    weight: Floats,
+    rtol: float,
+    span: float,
+    most: int,
+    t0: float,
+    last: bool,
+    from_initial: bool,
+    gradient: Gradient,
+    budget: int,
+) -> int:
+    """Integrate lam over one segment of the forward pass, see `lam_backward`."""
+    return lam_backward(
+        method, past, whole, control, observations, loss, scratch, steps, rule, memory, rows,
+        progress, place, peak, z0, atol, weight, rtol, span, most, t0, last, from_initial,
+        gradient, budget,
+    )  # fmt: skip

@@ -168,6 +168,15 @@ def inline(function: F) -> F:
     return jitted  # type: ignore[no-any-return]
 
 
+def apart(function: F) -> F:
+    """Compile a helper that its callers call: a hot loop that needs registers of its own."""
+    jitted = numba.njit(**{key: value for key, value in HELPER.items() if key != "forceinline"})(
+        function
+    )
+    _announcement.kernels.add(id(jitted))
+    return jitted  # type: ignore[no-any-return]
+
+
 def by_type(position: int, table: dict[type, Callable[..., Any]]) -> Callable[[F], F]:
     """Choose an implementation when compiling, by the type of one argument (a named tuple).
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+from symode.kernels.along import step_along
 from symode.kernels.chebyshev import keep_member, prepare_step, step_chebyshev
 from symode.kernels.collocation import step_collocation
 from symode.kernels.control import error_norm, first_step, group_size, next_factor, rough_step
@@ -38,6 +39,8 @@ from symode.kernels.types import (
     Control,
     Dirk,
     Erk,
+    ErkAdjoint,
+    Field,
     H,
     Method,
     Observations,
@@ -46,6 +49,7 @@ from symode.kernels.types import (
     Store,
     System,
     T,
+    Tangents,
 )
 from symode.status import (
     BLOW_UP,
@@ -71,13 +75,22 @@ LEAP = 3.0
 LEAP_ERROR = 0.01
 
 
-def _take_erk(
-    method: Erk, system: System, control: Control, t: float, h: float, scratch: Scratch
-) -> int:
+def _step_directly(method: Erk, system: System, t: float, h: float, scratch: Scratch) -> None:
     if scratch.count[FSAL_READY] == 0:
         evaluate(system, t, scratch.y, scratch, scratch.k, 0)
         scratch.count[FSAL_READY] = 1
     step_erk(method, system, t, h, scratch)
+
+
+@by_type(1, {Field: _step_directly, Tangents: _step_directly, ErkAdjoint: step_along})
+def _step_explicitly(method: Erk, system: System, t: float, h: float, scratch: Scratch) -> None:
+    raise NotImplementedError
+
+
+def _take_erk(
+    method: Erk, system: System, control: Control, t: float, h: float, scratch: Scratch
+) -> int:
+    _step_explicitly(method, system, t, h, scratch)
     return SUCCESS
 
 

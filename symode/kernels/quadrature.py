@@ -71,7 +71,7 @@ def _panel(
         t = a + width * rule[0, q]
         i = find_step(t, steps.t, n_steps, place[AT])
         place[AT] = i
-        polynomial_at(steps, i, (t - steps.t[i]) / steps.h[i], degree, n, lam)
+        polynomial_at(steps.z[i], steps.k[i], (t - steps.t[i]) / steps.h[i], degree, n, lam)
         trajectory_at(t, past, scratch)
         call_product(
             whole.address[VJP], t, scratch.z, 0, whole.p, 0, lam, 0, scratch.work, 0, out, 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from symode.gradients.methods.base import (
     check_finite,
     check_loss,
     failed_backward,
+    failed_forward,
     make_forward,
 )
 from symode.gradients.methods.continuous import (
@@ -32,7 +34,7 @@ from symode.solvers.kronrod import gauss_kronrod
 from symode.solvers.options import SolverOptions
 from symode.solvers.segments import Segment, Stepper
 from symode.solvers.stats import SegmentStats, Stats
-from symode.status import MAX_STEPS, SUCCESS
+from symode.status import MAX_STEPS, SUCCESS, SWITCH
 
 #: Bytes of backward steps kept for the quadrature, and the fewest steps: what a second-level cache
 #: holds. They are read again at every jump of lam, or when there is no more room.
@@ -118,7 +120,10 @@ class GaussRunner(ContinuousRunner):
             weight=np.zeros(task.n), rtol=LAM_SHARE * task.options.rtol,
         )  # fmt: skip
         self._memory: dict[Stepper, _Along] = {}
-        self._parts: list[tuple[Segment, NDArray[np.int64]]] = []
+        #: Segments crossed; None where one compiled function has run both passes.
+        self._parts: list[tuple[Segment, NDArray[np.int64]]] | None = []
+        self._size, self.z0 = np.ones(task.m), np.zeros(task.n)
+        self._bound: tuple[kt.Store, bool, Callable[[int], int]] | None = None
         self._panel_memory = np.zeros((5, max(task.n, task.m, 1)))
         self._driver = native.Driver()
         self._progress, self._place = np.zeros(kt.N_PROGRESS), np.zeros(kt.N_PLACE, dtype=np.int64)
@@ -158,11 +163,69 @@ class GaussRunner(ContinuousRunner):
 
     def compute(self, theta: Floats, z0: Floats | None) -> None:
         """Compute value and gradient, see `Runner`."""
-        y0 = self.run_forward(theta, z0)
-        self._backward(theta, y0, z0 is None)
+        self._size[:] = np.abs(self.task.chosen(theta))
+        self._size[self._size == 0.0] = 1.0
+        if self._at_once:
+            self._both(theta, z0)
+        else:
+            y0 = self.run_forward(theta, z0)
+            self._backward(y0, z0 is None)
         check_finite(self.task, self.gradient)
 
-    def _backward(self, theta: Floats, y0: Floats, from_initial: bool) -> None:
+    @property
+    def _at_once(self) -> bool:
+        """Whether both passes are one compiled function, unless the solve changes its method."""
+        forward = self.forward
+        explicit = isinstance(forward.steppers[0].method, kt.Erk)
+        return explicit and self.task.events is None and forward.stops is None
+
+    def _both(self, theta: Floats, z0: Floats | None) -> None:
+        """Run both passes by their address."""
+        task, forward, driver = self.task, self.forward, self._driver
+        if forward.closed:
+            forward.rewind(task.t0)
+        self.system.p[: theta.size] = theta
+        if z0 is not None:
+            self.z0[: task.equations.n_states] = z0
+            self.z0[task.equations.n_states :] = 0.0
+        forward.scratch.count[kt.PHASE] = 0
+        forward.scratch.clock[kt.H_TRIED] = np.nan
+        status = forward.driver.run(lambda budget: self._bind(z0 is None)(budget))
+        if status == SWITCH:
+            forward.switch()
+            status = forward.run()
+        if status != SUCCESS:
+            raise failed_forward(task, forward, status)
+        if forward.closed:
+            self._backward(self.z0, z0 is None)
+            return
+        driver.seconds = 0.0
+        self._parts = None
+        scratch = self._along(forward.stepper).scratch
+        self._judge(driver.run(self._bind(z0 is None)), scratch)
+        clock = scratch.clock
+        self._check_share(float(clock[kt.GROUP]), min(1.0, 10.0 * float(clock[kt.WORST])))
+
+    def _bind(self, from_initial: bool) -> Callable[[int], int]:
+        """Return both passes, bound to the memory of the forward pass."""
+        from symode.kernels.gauss_entry import BoundGauss
+
+        forward, task = self.forward, self.task
+        bound = self._bound
+        if bound is None or bound[0] is not forward.store or bound[1] != from_initial:
+            along = self._along(forward.stepper)
+            arguments = (
+                forward.method, self.system, along.whole, along.adjoint, forward.control,
+                self.control, forward.store, along.chunk, forward.observations, self.table,
+                forward.scratch, along.scratch, self.gradient, along.rule, self._panel_memory,
+                along.rows, self._progress, self._place, self._size, self.z0, task.options.atol,
+                float(task.options.rtol), 4 * task.options.max_steps, task.t0, task.t1,
+                from_initial,
+            )  # fmt: skip
+            bound = self._bound = forward.store, from_initial, BoundGauss(*arguments)
+        return bound[2]
+
+    def _backward(self, y0: Floats, from_initial: bool) -> None:
         """Evaluate the loss; integrate lam from t1 to t0, and a§3 along it; close the gradient."""
         forward, driver = self.forward, self._driver
         y, before, norm, worst = forward.scratch.y, None, 0.0, 0.0
@@ -172,25 +235,25 @@ class GaussRunner(ContinuousRunner):
         self._place[:] = 0
         self._progress[:] = 0.0
         self._panel_memory[4] = 0.0
-        size = np.abs(self.task.chosen(theta))
-        size[size == 0.0] = 1.0
-        self._parts = []
+        self._parts = parts = []
         segments = forward.end()
         for segment in reversed(segments):
             scratch = self._along(segment.stepper).scratch
             if isinstance(segment.jump, EventJump):
                 y = self._jump(segment, y)
             start_segment(segment, self.task, scratch, y, before)
+            if before is None:
+                scratch.clock[kt.WORST] = 0.0
             ends = y0, segment is segments[0], from_initial
-            self._cross(segment, size, forward.scratch.peak, ends)
+            self._cross(segment, forward.scratch.peak, ends)
             if before is None:
                 # The pass has evaluated the loss.
                 slopes_at_observations(self.task, forward, self.table)
             norm = max(norm, float(scratch.clock[kt.GROUP]))
             worst = max(worst, float(scratch.clock[kt.WORST]))
-            self._parts.append((segment, scratch.count.copy()))
+            parts.append((segment, scratch.count.copy()))
             y, before = scratch.y.copy(), scratch
-        self._check_share(size, norm, min(1.0, 10.0 * worst))
+        self._check_share(norm, min(1.0, 10.0 * worst))
 
     def _jump(self, segment: Segment, y: Floats) -> Floats:
         """Return lam before the jump at the end of a segment."""
@@ -203,8 +266,12 @@ class GaussRunner(ContinuousRunner):
     @property
     def backward(self) -> Stats:
         """What the last backward pass cost."""
+        crossed = self._parts
+        if crossed is None:
+            segment = self.forward.segments[0]
+            crossed = [(segment, self._along(segment.stepper).scratch.count.copy())]
         parts = []
-        for segment, count in self._parts:
+        for segment, count in crossed:
             count[kt.STEPS] += count[kt.BEFORE]
             count[kt.BEFORE] = 0
             name = segment.stepper.tableau.name
@@ -212,7 +279,7 @@ class GaussRunner(ContinuousRunner):
             parts.append(SegmentStats.of(name, segment.t1, segment.t0, count, end))
         return Stats.over(tuple(parts), self._driver.seconds, "the methods of the forward pass")
 
-    def _check_share(self, weight: Floats, norm: float, used: float) -> None:
+    def _check_share(self, norm: float, used: float) -> None:
         """Raise where the integral is too small a share of what lam is held to.
 
         lam may err by about rtol times the norm of the gradient in theta and z0 together, of which
@@ -222,7 +289,7 @@ class GaussRunner(ContinuousRunner):
         count, not their sum: a gradient that vanishes at an optimum is not refused.
         """
         task = self.task
-        parts = float(np.linalg.norm(self._panel_memory[4, : task.m] * weight))
+        parts = float(np.linalg.norm(self._panel_memory[4, : task.m] * self._size))
         lost = task.options.rtol * norm * used
         if parts > 0.0 and lost > MOST_LOST * parts:
             raise GradientError(
@@ -231,13 +298,12 @@ class GaussRunner(ContinuousRunner):
                 f"wrong by {min(lost / parts, 1.0):.0%}. Use DiscreteAdjoint, or tighten rtol=."
             )
 
-    def _cross(
-        self, segment: Segment, weight: Floats, peak: Floats, ends: tuple[Floats, bool, bool]
-    ) -> None:
+    def _cross(self, segment: Segment, peak: Floats, ends: tuple[Floats, bool, bool]) -> None:
         """Integrate lam, and a§3 along it, over one segment of the forward pass."""
         from symode.kernels.gauss import gauss_backward
 
-        task, place, progress = self.task, self._place, self._progress
+        task, options = self.task, self.task.options
+        place, progress = self._place, self._progress
         along, scratch = self._along(segment.stepper), self._along(segment.stepper).scratch
         place[[kt.STRETCH, kt.AT, kt.BEGUN, kt.FORMED]] = 0
         progress[kt.REACHED] = segment.t1
@@ -253,10 +319,15 @@ class GaussRunner(ContinuousRunner):
             lambda budget: gauss_backward(
                 segment.method, past, along.whole, self.control, self.forward.observations,
                 self.table, scratch, along.chunk, along.rule, self._panel_memory, along.rows,
-                progress, place, peak, y0, task.options.atol, weight, task.options.rtol, span, most,
+                progress, place, peak, y0, options.atol, self._size, options.rtol, span, most,
                 segment.t0, last, from_initial, self.gradient, budget,
             )
         )  # fmt: skip
+        self._judge(status, scratch)
+
+    def _judge(self, status: int, scratch: kt.Scratch) -> None:
+        """Raise where a backward pass has failed."""
+        task, place, progress = self.task, self._place, self._progress
         if status == SUCCESS:
             return
         t = float(scratch.clock[kt.T])
