@@ -27,19 +27,42 @@ def pointer(array: Floats) -> int:
     return int(array.__array_interface__["data"][0])
 
 
-class NativeCall:
-    """One native function with its parameters bound and memory of its own.
+class CallMemory:
+    """Arguments and results of calls that follow one another, in one place.
 
     Parameters
     ----------
-    address
-        Of a field, or of a product where ``n_v`` is not None.
-    n, n_out, n_v
-        Lengths of z, of the result and of v.
+    n, n_v, n_out
+        Largest lengths of z, of v and of the result.
     p
         Parameters; read anew at each call.
     work
         Scratch, long enough.
+    """
+
+    __slots__ = ("field", "kept", "out", "product", "v", "z")
+
+    def __init__(self, n: int, n_v: int, n_out: int, p: Floats, work: Floats) -> None:
+        self.z, self.v, self.out = np.zeros(n + 1), np.zeros(n_v + 1), np.zeros(n_out + 1)
+        z, v, out = pointer(self.z), pointer(self.v), pointer(self.out)
+        self.field = (z, pointer(p), pointer(work), out)
+        self.product = (z, self.field[1], v, self.field[2], out)
+        self.kept = (p, work)
+
+
+class NativeCall:
+    """One native function with its parameters bound, over memory made before.
+
+    Parameters
+    ----------
+    address
+        Of the function.
+    n_out
+        Length of its result.
+    memory
+        Where arguments go; calls that share it must not overlap.
+    product
+        Whether it takes a v.
 
     Examples
     --------
@@ -48,29 +71,23 @@ class NativeCall:
     >>> b = Builder()
     >>> decay = b.freeze([b.neg(b.mul(b.input("p", 0), b.input("z", 0)))])
     >>> model = CompiledModel({"rhs": ("field", decay)}, n_parameters=1)
-    >>> p = model.pack([0.5])
-    >>> f = NativeCall(model.address["rhs"], 1, 1, p, np.empty(model.work_size + 1))
+    >>> memory = CallMemory(1, 0, 1, model.pack([0.5]), np.empty(model.work_size + 1))
+    >>> f = NativeCall(model.address["rhs"], 1, memory)
     >>> f(0.0, np.array([2.0])), f(0.0, np.array([4.0]))
     (array([-1.]), array([-2.]))
     """
 
-    __slots__ = ("_address", "_call", "_kept", "_size", "_v", "_z")
+    __slots__ = ("_addresses", "_call", "_memory", "_size")
 
-    def __init__(
-        self, address: int, n: int, n_out: int, p: Floats, work: Floats, n_v: int | None = None
-    ) -> None:
-        self._size = n_out
-        self._z, self._v = np.zeros(max(n, 1)), np.zeros(max(n_v or 0, 1))
-        self._call = function(int(address), n_v is not None)
-        product = () if n_v is None else (pointer(self._v),)
-        self._address = (pointer(self._z), pointer(p), *product, pointer(work))
-        self._kept = (p, work)
+    def __init__(self, address: int, n_out: int, memory: CallMemory, product: bool = False) -> None:
+        self._call, self._size, self._memory = function(int(address), product), n_out, memory
+        self._addresses = memory.product if product else memory.field
 
     def __call__(self, t: float, z: Floats, v: Floats | None = None) -> Floats:
         """Return the outputs, in an array of their own."""
-        self._z[: z.size] = z
+        memory = self._memory
+        memory.z[: z.size] = z
         if v is not None:
-            self._v[: v.size] = v
-        out = np.empty(self._size)
-        self._call(t, *self._address, pointer(out))
-        return out
+            memory.v[: v.size] = v
+        self._call(t, *self._addresses)
+        return memory.out[: self._size].copy()

@@ -159,8 +159,7 @@ def step_to_root(
 ) -> int:
     """Step from t to a root near ``moment``, polished on the step itself; return a status.
 
-    ``h`` is the step, from t on, on whose dense output the root was found. A segment has just
-    begun at t.
+    ``h`` is the step, from t on, on whose dense output the root was found.
     """
     n, target, last_move = bound.n, forward.t_end, np.inf
     scratch, count = forward.scratch, forward.scratch.count
@@ -185,7 +184,8 @@ def step_to_root(
             break
         moment, last_move = moment + move, abs(move)
         # The step is made again from its start: what it cost stays counted.
-        cost = count[kt.REJECTED] + count[kt.STEPS], count[kt.NFEV], count[kt.NJEV], count[kt.NLU]
+        dropped = count[kt.REJECTED] + count[kt.STEPS] - kept[1][kt.STEPS]
+        cost = dropped, count[kt.NFEV], count[kt.NJEV], count[kt.NLU]
         for mine, before in zip((scratch.clock, count, scratch.y, scratch.peak), kept, strict=True):
             mine[:] = before
         count[kt.REJECTED], count[kt.NFEV], count[kt.NJEV], count[kt.NLU] = cost

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from symode.codegen.backends import compile_kernels
 from symode.codegen.compiled import NativeModel
 from symode.equations.equations import Equations
-from symode.solvers.calls import NativeCall
+from symode.solvers.calls import CallMemory, NativeCall
 from symode.solvers.options import SolverOptions
 from symode.symbolic.derive import Field
 from symode.symbolic.freeze import Frozen, freeze, written
@@ -155,16 +155,16 @@ class BoundEvents:
         self.work = np.empty(max(1, self.compiled.work_size))
         self._unit = np.zeros(self.n_roots)
         self._calls: dict[str, NativeCall] = {}
+        largest = max(self.compiled.n_outputs.values(), default=0)
+        self._memory = CallMemory(self.n, largest, largest, self.p, self.work)
 
     def _call(self, name: str) -> NativeCall:
         """Return one of the functions, bound when it is first needed."""
         found = self._calls.get(name)
         if found is None:
-            c, n_v = self.compiled, None
-            if c.signature[name] == "product":
-                n_v = c.n_outputs[name[: -len("_vjp")]]
-            sizes = self.n, c.n_outputs[name]
-            found = NativeCall(c.address[name], *sizes, self.p, self.work, n_v)
+            c = self.compiled
+            product = c.signature[name] == "product"
+            found = NativeCall(c.address[name], c.n_outputs[name], self._memory, product)
             self._calls[name] = found
         return found
 

@@ -132,6 +132,9 @@ class Firing:
 
     def _moment(self, forward: Forward, crossing: list[int]) -> int:
         """Turn the signs of these root functions, and fire what turns true."""
+        plain = not self.watched and not self.functions.switches
+        if plain and all(self.signs[k] for k in crossing):
+            return self._fire_timed(forward, crossing)
         if not self.functions.n_own and all(self.functions.timed[k] for k in crossing):
             # Solved for in time: no state is near a zero of theirs.
             return self._fire(forward, crossing, {})
@@ -265,10 +268,38 @@ class Firing:
             causes |= {k for k in crossing if self._matters(k)}
         status = SUCCESS
         if steps or switched:
-            status = self._split(forward, tuple(steps), tuple(sorted(causes)), modes)
+            status = self._split(forward, tuple(steps), tuple(sorted(causes)), modes, states)
         if self.modes.sliding:
             return CHATTERING
         return status
+
+    def _fire_timed(self, forward: Forward, crossing: list[int]) -> int:
+        """Fire the events of a moment where time alone decides: no jump moves any sign."""
+        t, events, triggers = forward.t, self.functions.events, self.functions.triggers
+        signs = self.signs.copy()
+        signs[crossing] *= -1
+        truths = self.reader.of(signs)
+        new = (truths & ~self.truths).nonzero()[0].tolist()
+        for i, trigger in self.reader.crossings:
+            if trigger.root in crossing and trigger.sign in (0, signs[trigger.root]):
+                new.append(i)
+        self.signs, self.truths = signs, truths
+        if not new:
+            return SUCCESS
+        due = [(i, 0) for i in sorted(new)]
+        steps: list[tuple[int, int, int]] = []
+        states = [forward.scratch.y[: self.n].copy()]
+        while due:
+            i, _ = due.pop(self._next(due, t, states[-1]))
+            source = 0 if events[i].use_trigger_values else len(steps)
+            state = states[-1].copy()
+            state[self.functions.targets[i]] = self.bound.assigned(i, t, states[source])
+            self.fired.append(Fired(t, events[i].name, states[-1], state))
+            steps.append((i, source, len(steps)))
+            states.append(state)
+            self.ended = self.ended or events[i].terminal
+        causes = {k for i, _, _ in steps for k in triggers[i].roots()}.intersection(crossing)
+        return self._split(forward, tuple(steps), tuple(sorted(causes)), self.modes.values, states)
 
     def _next(self, due: list[tuple[int, int]], t: float, state: Floats) -> int:
         """Return the place of the event among those due that goes first."""
@@ -287,8 +318,9 @@ class Firing:
         steps: tuple[tuple[int, int, int], ...],
         causes: tuple[int, ...],
         modes: Floats,
+        states: list[Floats],
     ) -> int:
-        """End the segment with the jump of these steps; f had these modes before."""
+        """End the segment with the jump over these states; f had these modes before."""
         t, after = forward.t, self.modes.values.copy()
         forward.enter_modes(modes)
         self.bound.enter(modes)
@@ -296,7 +328,7 @@ class Firing:
         self.modes.enter(forward)
         jump = EventJump(
             self.bound, forward.system, self.work, forward.slope, t, steps, causes, curvature,
-            uncertainty, modes, after,
+            uncertainty, modes, after, tuple(states),
         )  # fmt: skip
         self.jumps.append(jump)
         if len(self.jumps) == 1 and int(forward.scratch.count[kt.STEPS]):

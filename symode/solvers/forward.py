@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from symode.codegen.compiled import NativeModel
 from symode.kernels import types as kt
 from symode.solvers import native
-from symode.solvers.calls import NativeCall
+from symode.solvers.calls import CallMemory, NativeCall
 from symode.solvers.events import EventRun
 from symode.solvers.jumps import enter_modes
 from symode.solvers.mass import Point, first_step
@@ -238,7 +238,9 @@ class Forward:
         self._go_on(old, patience, back)
 
     def back_to(self, step: int, y: Floats, reason: str, h: float | None = None) -> None:
-        """Drop the steps of this segment from one on; go on from its start in a segment of its own.
+        """Drop the steps of this segment from one on; go on from its start.
+
+        In a segment of its own where the method remembers more than a slope.
 
         Parameters
         ----------
@@ -260,6 +262,11 @@ class Forward:
         count[kt.NEXT_OBS] -= int(np.count_nonzero(inside >= step))
         count[kt.REJECTED] += count[kt.STEPS] - step
         count[kt.STEPS] = count[kt.STORED] = step
+        if step and isinstance(self.method, kt.Erk):
+            # It carries its last slope alone from step to step: f is evaluated again, to the same.
+            count[kt.FSAL_READY] = count[kt.JUST_REJECTED] = count[kt.CAUSE] = 0
+            clock[kt.ERR] = LOG_SMALL_ERROR
+            return
         patience, back = int(count[kt.PATIENCE]), int(count[kt.RETURN])
         if step:
             self.close(reason)
@@ -277,8 +284,8 @@ class Forward:
         """Return f(t, y) in the modes that hold, running cost included. Shape ``(n,)``."""
         n = self.system.n
         if self._slope is None:
-            address, work = int(self.system.address[kt.RHS]), np.empty(max(1, self.work_size))
-            self._slope = NativeCall(address, n, n, self.system.p, work)
+            memory = CallMemory(n, 0, n, self.system.p, np.empty(max(1, self.work_size)))
+            self._slope = NativeCall(int(self.system.address[kt.RHS]), n, memory)
         return self._slope(t, y[:n])
 
     def enter_modes(self, modes: Floats) -> None:

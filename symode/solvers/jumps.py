@@ -80,6 +80,8 @@ class EventJump:
         allow.
     before, after
         Modes of the right-hand side's switches on both sides of the moment.
+    course
+        The states that were met, from before the first event to after the last.
     """
 
     bound: BoundEvents
@@ -93,6 +95,7 @@ class EventJump:
     uncertainty: Floats
     before: Floats = dataclasses.field(default_factory=lambda: _NO_MODES)
     after: Floats = dataclasses.field(default_factory=lambda: _NO_MODES)
+    course: tuple[Floats, ...] = ()
 
     @property
     def names(self) -> str:
@@ -116,6 +119,8 @@ class EventJump:
 
     def states(self, z: Floats) -> list[Floats]:
         """Return the states from before the first event to after the last."""
+        if self.course and self.course[0].tobytes() == z.tobytes():
+            return list(self.course)
         found = [z]
         for i, source, _ in self.steps:
             new = found[-1].copy()
