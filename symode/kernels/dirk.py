@@ -155,12 +155,14 @@ def newton(
 
     With the rate :math:`\Theta = |\delta_m| / |\delta_{m-1}|`, the error after the m-th iterate is
     at most :math:`\Theta / (1 - \Theta) |\delta_m|` (Hairer & Wanner 1996, eqs. IV.8.9 ff.). A
-    first iterate is judged by the rate of the stage before, but in the first stage of a step.
+    first iterate is judged by the slowest rate of the stage before, but in the first stage of a
+    step: where errors pass along a chain of states, the last iterate meets none and would tell
+    that there was no hurry.
     """
     n, k, stage, psi = system.n, scratch.k, scratch.stage, scratch.new
     clock = scratch.clock
     inverse = 1.0 / (h * method.gamma)
-    last = 0.0
+    last, slowest = 0.0, 0.0
     close = max(CLOSE, ROUNDING / control.rtol)
     most = FULL_ITERATES if control.replay else MAX_ITERATES
     for m in range(most):
@@ -183,7 +185,8 @@ def newton(
             rate = clock[RATE] ** 0.8
         else:
             rate = 1.0
-        clock[RATE] = rate
+        slowest = max(rate, slowest) if m > 1 else rate
+        clock[RATE] = slowest
         if control.replay:
             # Until rounding ends the progress.
             if size == 0.0 or (size < FULL and m > 0 and rate >= 0.5):
