@@ -84,8 +84,18 @@ class NativeModel:
         if self.signature[name] == "product":
             arrays.append(np.ascontiguousarray(v, dtype=float))
             kind = _PRODUCT
-        pointers = [a.ctypes.data for a in (*arrays, work, out)]
+        # Twice as quick as `a.ctypes.data`, which makes an object each time.
+        pointers = [a.__array_interface__["data"][0] for a in (*arrays, work, out)]
         kind(self.address[name])(t, *pointers)
+        return out
+
+    def rows(self, name: str, t: float, z: Floats, p: Floats, v: Floats) -> Floats:
+        """Return the outputs of a product kernel for each row of ``v``, C-contiguous floats all."""
+        out, work = np.empty((len(v), self.n_outputs[name])), np.empty(self.work_size)
+        kernel, row, line = _PRODUCT(self.address[name]), v.strides[0], out.strides[0]
+        at_z, at_p, at_v, at_work, at_out = (a.ctypes.data for a in (z, p, v, work, out))
+        for i in range(len(v)):
+            kernel(t, at_z, at_p, at_v + i * row, at_work, at_out + i * line)
         return out
 
 

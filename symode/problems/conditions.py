@@ -155,7 +155,24 @@ class ParameterMap:
         """Whether the model's parameters are the problem's, in order."""
         return self.source.size == self.size and bool((self.source == np.arange(self.size)).all())
 
+    @cached_property
+    def _affine(self) -> tuple[Floats, Floats] | None:
+        """Values at 0 and slopes of expressions that are linear, such as a parameter's name."""
+        assert self.graph is not None
+        width = len(self.graph.outputs) // self.places.size
+        slopes = [o for i, o in enumerate(self.graph.outputs) if i % width]
+        if any(self.graph.ops[o] != "const" for o in slopes):
+            return None
+        rows = self._evaluated(np.zeros(self.size))
+        return rows[:, 0], rows[:, 1:]
+
     def _rows(self, outer: Floats) -> Floats:
+        if self._affine is None:
+            return self._evaluated(outer)
+        at_zero, slopes = self._affine
+        return np.column_stack([at_zero + slopes @ outer, slopes])
+
+    def _evaluated(self, outer: Floats) -> Floats:
         assert self.graph is not None
         flat = np.asarray(evaluate(self.graph, 0.0, (), outer), dtype=float)
         return flat.reshape(self.places.size, -1)[:, : 1 + self.size]

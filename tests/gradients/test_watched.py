@@ -73,6 +73,25 @@ def test_an_absent_species_has_the_gradient_of_its_invasion(method, solver):
     assert gradient.z0["y"] == pytest.approx(exact, rel=1e-6)
 
 
+def test_states_that_seem_to_rest_and_move_later_do_no_harm():
+    # At t = 0 nothing moves y, and q = 0: y = a x0 Int s exp(-k s - q (T - s)) ds. w stays 0.
+    w, a = sp.symbols("w a")
+    model = symode.Model(
+        {X: -K * X, Y: a * T * X - Q * Y, w: -w}, parameters=[K, Q, a], time=T,
+        initial={X: 2, Y: 0, w: 0},
+    )  # fmt: skip
+    task = symode.Loss(terminal=Y + w)
+    gradient = model.gradient(task, (0, 3), theta=[0.8, 0.0, 0.7], method="discrete", rtol=1e-10)
+    own = model.gradient(
+        task, (0, 3), theta=[0.8, 0.0, 0.7], z0=[2, 0, 0], method="discrete", rtol=1e-10
+    )
+    s = sp.Symbol("s")
+    exact = sp.integrate(-1.4 * s * (3 - s) * sp.exp(-0.8 * s), (s, 0, 3))
+    assert gradient.theta["q"] == pytest.approx(float(exact), rel=1e-7)
+    assert own.theta["q"] == pytest.approx(float(exact), rel=1e-7)
+    assert own.z0["w"] == pytest.approx(np.exp(-3), rel=1e-7)
+
+
 def test_many_zeros_are_watched_as_one_direction():
     ks = sp.symbols("k0:7")
     forcing = sum(k * sp.sin((3 + i) * T + i) for i, k in enumerate(ks))
