@@ -154,6 +154,35 @@ def test_a_driven_fast_mode_that_costs_the_order_is_named():
         model.solve((0, 5), theta=[1e6], **options)
 
 
+@pytest.mark.parametrize("rtol", [1e-4, 1e-8])
+def test_ends_of_the_domain_of_f_are_reached(rtol):
+    # A stage lies up to 1.024 h from the step's start, where the root is not real: steps grow
+    # shorter towards both ends, and z(1) = exp(-k pi/8), dz(1)/dk = -pi/8 z(1).
+    x, k = sp.symbols("x k")
+    model = symode.Model({x: -k * x * sp.sqrt(T * (1 - T))}, parameters=[k], time=T)
+    options = {"theta": [2.0], "z0": [1.0], "solver": "rock4", "rtol": rtol, "atol": rtol / 1e3}
+    exact = np.exp(-np.pi / 4)
+    found = model.solve((0, 1), **options)
+    assert found.z[-1, 0] == pytest.approx(exact, rel=10 * rtol)
+    for method in (symode.DiscreteAdjoint(), symode.ForwardSensitivity()):
+        gradient = model.gradient(symode.Loss(terminal=x), (0, 1), method=method, **options)
+        assert gradient.theta["k"] == pytest.approx(-np.pi / 8 * exact, rel=30 * rtol)
+
+
+def test_a_jump_of_a_table_just_after_the_steps_that_end_there():
+    # Stages at 1.024 h see the other side; the error estimate shortens the last steps before it.
+    x, k, u = sp.symbols("x k u")
+    table = symode.Table([0.0, 0.5, 1.3, 2.0], [1.0, -2.0, 3.0, 3.0], "constant")
+    model = symode.Model({x: -k * x + u}, parameters=[k, u], time=T, inputs={"u": table})
+    for rtol in (1e-4, 1e-7):
+        options = {"theta": [40.0], "z0": [1.0], "rtol": rtol, "atol": rtol / 1e3}
+        found, sharp = (
+            model.solve((0, 2), times=[0.5, 1.3, 1.31, 2.0], solver=solver, **options)
+            for solver in ("rock4", "vern7")
+        )
+        assert np.allclose(found.z, sharp.z, rtol=30 * rtol, atol=0.0)
+
+
 def test_gradients_of_a_heat_equation_are_exact():
     model, x = heat(25)
     u = list(model.states)
