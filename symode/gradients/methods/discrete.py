@@ -162,14 +162,7 @@ class DiscreteRunner(WatchedRunner):
         if forward.closed:
             self._back(forward.end(), z0 is None)
         check_finite(task, self.gradient)
-        # What is 0 up to the first moment says nothing about the steps on the way there.
-        peak = forward.scratch.peak[: task.n_watched].copy()
-        if forward.events is None:
-            return peak
-        idle = forward.events.idle[: task.n_watched]
-        places = [i for i in task.asked.z0 if i < idle.size and idle[i]]
-        peak[places] = 0.0
-        return peak
+        return self._peak()
 
     def _back(self, segments: list[Segment], from_initial: bool = False) -> None:
         """Carry lam from the start of the last segment to t0, over all before it.

@@ -45,6 +45,8 @@ class WatchedRunner(Runner):
     takes_events = False
     #: Whether it goes over all segments of a solve that changes its method.
     switches: bool = False
+    #: The kind of forward solve.
+    kind: type[Forward] = Forward
 
     def __init__(self, task: Task, watched: tuple[int, ...] = ()) -> None:
         self.task, self.watched = task, watched
@@ -63,6 +65,7 @@ class WatchedRunner(Runner):
             weight=np.zeros(task.n + size) if watched else None,
             build=self._build if self.switches else None,
             tells=not watched and task.held_down != "go on",
+            kind=self.kind,
         )
         self.table = task.loss_table()
         self.gradient = task.gradient_arrays()
@@ -180,6 +183,18 @@ class WatchedRunner(Runner):
         self.mix[:] = mixture(self.watched, size.size) * size
         assert isinstance(self.system, kt.Tangents)
         self.system.directions[:] = self.mix[:, : self.task.m]
+
+    def _peak(self) -> Floats:
+        """Return each state's largest size; 0 where it says nothing about the steps so far."""
+        task, forward = self.task, self.forward
+        peak = forward.scratch.peak[: task.n_watched].copy()
+        if forward.events is None:
+            return peak
+        # What is 0 up to the first moment says nothing about the steps on the way there.
+        idle = forward.events.idle[: task.n_watched]
+        places = [i for i in task.asked.z0 if i < idle.size and idle[i]]
+        peak[places] = 0.0
+        return peak
 
     def _start_tangents(self, theta: Floats, z0: Floats | None) -> None:
         """Set the tangents at t0 and the tolerances they are held to."""
