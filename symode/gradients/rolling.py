@@ -104,8 +104,12 @@ class RollingForward(Forward):
         """Note what the loop knows where a segment begins."""
         if self._new:
             scratch = self.scratch
-            arrays = (scratch.clock, scratch.count, scratch.y, scratch.peak)
-            self.legs.append(Leg(len(self.units), self.stepper, *(a.copy() for a in arrays)))
+            self.legs.append(
+                Leg(
+                    len(self.units), self.stepper, scratch.clock.copy(), scratch.count.copy(),
+                    scratch.y.copy(), scratch.peak.copy(),
+                )
+            )  # fmt: skip
             self._new = False
 
     def enlarge(self) -> None:

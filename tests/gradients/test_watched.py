@@ -116,7 +116,6 @@ def test_a_batch_with_absent_species_equals_single_solves():
 
 # -- explicit steps at the edge of stability -----------------------------------------------------
 
-# Bosh3 has no two slopes at the end of a step that would tell.
 EXPLICIT = [
     name
     for name in SOLVER_NAMES

@@ -35,7 +35,7 @@ class DiscreteAdjoint:
     of the true J falls with the solver's tolerance. Cost: one forward pass, and one
     vector-Jacobian product per stage. Memory: :math:`8 (S + 1) n + 16` bytes a step for S stages.
     Serves every solver of symode, explicit and stiff. Where stability holds the steps of an
-    explicit one down, a tangent joins the error norm (not with "bosh3", which does not see it).
+    explicit one down, a tangent joins the error norm.
 
     The steps are chosen for z, not for its sensitivities. Where a parameter is exactly 0 or a state
     0 throughout, the tangents in these directions are added to the error norm; an accidental

@@ -86,6 +86,12 @@ class WatchedRunner(Runner):
             return compiled, kt.Tangents(*field, directions)
         return compiled, field
 
+    @property
+    def last(self) -> WatchedRunner:
+        """The runner whose steps the last result is of: itself, or one that watches."""
+        last: WatchedRunner = self._last
+        return last
+
     @abstractmethod
     def _run(self, theta: Floats, z0: Floats | None) -> Floats:
         """Compute with the watched directions as they are; return each state's largest size."""
