@@ -12,7 +12,7 @@ from symode.gradients.schedule import Held, best_split
 from symode.kernels import types as kt
 from symode.solvers import native
 from symode.solvers.forward import Floats, Forward
-from symode.solvers.segments import Checkpoint, Jump, Segment, Stepper
+from symode.solvers.segments import LOG_SMALL_ERROR, Checkpoint, Jump, Segment, Stepper
 from symode.status import FULL, SUCCESS, SWITCH
 
 
@@ -80,6 +80,8 @@ class RollingForward(Forward):
         #: Steps of each unit, and where it was going.
         self.units: list[tuple[int, float]] = []
         self.legs: list[Leg] = []
+        #: Starts of units inside a segment, where steps were dropped before them.
+        self.marks: dict[int, Leg] = {}
         self.held = Held(self.limit)
         self.held.place(0)
         self.saved: dict[int, Checkpoint] = {}
@@ -103,14 +105,15 @@ class RollingForward(Forward):
     def entering(self) -> None:
         """Note what the loop knows where a segment begins."""
         if self._new:
-            scratch = self.scratch
-            self.legs.append(
-                Leg(
-                    len(self.units), self.stepper, scratch.clock.copy(), scratch.count.copy(),
-                    scratch.y.copy(), scratch.peak.copy(),
-                )
-            )  # fmt: skip
+            self.legs.append(self._noted())
             self._new = False
+
+    def _noted(self) -> Leg:
+        scratch = self.scratch
+        return Leg(
+            len(self.units), self.stepper, scratch.clock.copy(), scratch.count.copy(),
+            scratch.y.copy(), scratch.peak.copy(),
+        )  # fmt: skip
 
     def enlarge(self) -> None:
         """Make room for more steps: in memory up to a unit, then by beginning another one."""
@@ -150,6 +153,7 @@ class RollingForward(Forward):
         self.entering()
         self._end_unit()
 
+        self.marked = len(self.marks)
         self.loaded = len(self.units) - 1 if self.scratch.count[kt.STEPS] else -1
         self.driver.on_full = None
 
@@ -181,6 +185,9 @@ class RollingForward(Forward):
 
     def back_to(self, step: int, y: Floats, reason: str, h: float | None = None) -> None:
         """Drop the steps of this unit from one on; go on from there in a segment of its own."""
+        if isinstance(self.method, kt.Erk) and (step or self.rolled):
+            self._back_within(step, y, h)
+            return
         if step or not self.rolled:
             if not (step or self._new):
                 self.legs.pop()
@@ -196,6 +203,22 @@ class RollingForward(Forward):
         patience, back = int(count[kt.PATIENCE]), int(count[kt.RETURN])
         self.close(reason)
         self._go_on(self.stepper, patience, back)
+
+    def _back_within(self, step: int, y: Floats, h: float | None) -> None:
+        """Go on in the same segment: its next unit starts from what is noted here."""
+        count, clock = self.scratch.count, self.scratch.clock
+        clock[kt.T], clock[kt.H] = self.store.t[step], self.store.h[step] if h is None else h
+        clock[kt.ERR] = LOG_SMALL_ERROR
+        self.scratch.y[: self.system.n] = y[: self.system.n]
+        inside = self.observations.step[count[kt.FIRST_OBS] : count[kt.NEXT_OBS]]
+        count[kt.NEXT_OBS] -= int(np.count_nonzero(inside >= step))
+        count[kt.REJECTED] += count[kt.STEPS] - step
+        count[kt.STEPS] = step
+        count[kt.FSAL_READY] = count[kt.JUST_REJECTED] = count[kt.CAUSE] = 0
+        self._end_unit()
+        self.rolled += step
+        self._count_anew()
+        self.marks[len(self.units)] = self._noted()
 
     def _go_on(self, new: Stepper, patience: int, back: int) -> None:
         super()._go_on(new, patience, back)
@@ -217,8 +240,12 @@ class RollingForward(Forward):
         held = self.held
         for gone in held.drop_from(unit + 1):
             self.saved.pop(gone, None)
-        at = max(held.units[-1], leg.first)
-        self._restore(leg if at == leg.first else self.saved[at])
+        for gone in [u for u in self.marks if u > unit]:
+            del self.marks[gone]
+        start = self.marks[max(self.marks)] if self.marks else leg
+        start = start if start.first > leg.first else leg
+        at = max(held.units[-1], start.first)
+        self._restore(start if at == start.first else self.saved[at])
         while at < unit:
             room = self.limit - len(held.units) + 1
             stride = best_split(room, unit - at + 1) if room > 1 else unit - at

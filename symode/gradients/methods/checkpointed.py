@@ -211,7 +211,7 @@ class CheckpointedRunner(WatchedRunner):
     def _cost(self) -> dict[str, object]:
         """Return what was kept and what was done again."""
         forward, units = self.forward, len(self.forward.units)
-        if len(forward.legs) == 1:
+        if len(forward.legs) + forward.marked == 1:
             fewest = fewest_runs(forward.limit, units) * forward.unit_steps
         else:
             # Each once but the last: every segment has its start.
@@ -219,6 +219,7 @@ class CheckpointedRunner(WatchedRunner):
         # The state at the start is among those of the segments.
         kept = (forward.most + 1) * self.checkpoint_bytes
         kept += sum(leg.nbytes + OVERHEAD for leg in forward.legs[1:])
+        kept += forward.marked * (forward.legs[0].nbytes + OVERHEAD)
         return {
             "checkpoints": forward.limit,
             "segment": forward.unit_steps,
