@@ -27,6 +27,7 @@ from symode.gradients.methods.continuous import (
     start_segment,
 )
 from symode.gradients.task import Task
+from symode.gradients.unlocated import refuse_jumps
 from symode.kernels import types as kt
 from symode.solvers import native
 from symode.solvers.jumps import EventJump
@@ -182,6 +183,7 @@ class GaussRunner(ContinuousRunner):
     def _both(self, theta: Floats, z0: Floats | None) -> None:
         """Run both passes by their address."""
         task, forward, driver = self.task, self.forward, self._driver
+        refuse_jumps(task, theta, z0)
         if forward.closed:
             forward.rewind(task.t0)
         self.system.p[: theta.size] = theta
