@@ -40,8 +40,9 @@ from symode.status import MAX_STEPS, SUCCESS, SWITCH
 #: Bytes of backward steps kept for the quadrature, and the fewest steps: what a second-level cache
 #: holds. They are read again at every jump of lam, or when there is no more room.
 CHUNK_MEMORY, CHUNK = 2**18, 64
-#: Share of rtol that lam may miss in one step, in the scaled norm of the gradient.
-LAM_SHARE = 1.0
+#: Estimated error that lam may have in one step, in rtol, in the scaled norm of the gradient: by
+#: explicit pairs of high order, whose steps err less than their estimates, and by all others.
+LAM_SHARE, HIGH = {True: 3.0, False: 1.0}, 5
 #: Share of dJ/dtheta that the error of lam may cost before the gradient is refused.
 MOST_LOST = 0.03
 
@@ -97,6 +98,7 @@ class _Along(NamedTuple):
 
     adjoint: kt.Field
     whole: kt.Field
+    control: kt.Control
     scratch: kt.Scratch
     chunk: kt.Store
     rows: Floats
@@ -115,11 +117,6 @@ class GaussRunner(ContinuousRunner):
         )  # fmt: skip
         self.table = task.loss_table()
         self.gradient = task.gradient_arrays()
-        # The quadrature bounds its own panels; steps are counted over all chunks.
-        self.control = native.make_control(
-            task.options, np.full(task.n, np.inf), np.full(task.n, ADJOINT_FLOOR),
-            weight=np.zeros(task.n), rtol=LAM_SHARE * task.options.rtol,
-        )  # fmt: skip
         self._memory: dict[Stepper, _Along] = {}
         #: Segments crossed; None where one compiled function has run both passes.
         self._parts: list[tuple[Segment, NDArray[np.int64]]] | None = []
@@ -155,12 +152,23 @@ class GaussRunner(ContinuousRunner):
             self._memory[stepper] = _Along(
                 adjoint,
                 whole,
+                self._control(stepper),
                 native.make_scratch(stepper.method, whole, n, compiled.work_size),
                 native.make_store(stepper.method, n, capacity),
                 np.zeros((stepper.method.dense.shape[1], n)),
                 gauss_kronrod(points),
             )
         return self._memory[stepper]
+
+    def _control(self, stepper: Stepper) -> kt.Control:
+        """Return what the steps of lam obey."""
+        n, options, tableau = self.task.n, self.task.options, stepper.tableau
+        high = not tableau.implicit and tableau.order >= HIGH
+        # The quadrature bounds its own panels; steps are counted over all chunks.
+        return native.make_control(
+            options, np.full(n, np.inf), np.full(n, ADJOINT_FLOOR), weight=np.zeros(n),
+            rtol=LAM_SHARE[high] * options.rtol,
+        )  # fmt: skip
 
     def compute(self, theta: Floats, z0: Floats | None) -> None:
         """Compute value and gradient, see `Runner`."""
@@ -218,7 +226,7 @@ class GaussRunner(ContinuousRunner):
             along = self._along(forward.stepper)
             arguments = (
                 forward.method, self.system, along.whole, along.adjoint, forward.control,
-                self.control, forward.store, along.chunk, forward.observations, self.table,
+                along.control, forward.store, along.chunk, forward.observations, self.table,
                 forward.scratch, along.scratch, self.gradient, along.rule, self._panel_memory,
                 along.rows, self._progress, self._place, self._size, self.z0, task.options.atol,
                 float(task.options.rtol), 4 * task.options.max_steps, task.t0, task.t1,
@@ -319,7 +327,7 @@ class GaussRunner(ContinuousRunner):
         )
         status = self._driver.run(
             lambda budget: gauss_backward(
-                segment.method, past, along.whole, self.control, self.forward.observations,
+                segment.method, past, along.whole, along.control, self.forward.observations,
                 self.table, scratch, along.chunk, along.rule, self._panel_memory, along.rows,
                 progress, place, peak, y0, options.atol, self._size, options.rtol, span, most,
                 segment.t0, last, from_initial, self.gradient, budget,
