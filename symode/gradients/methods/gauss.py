@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -117,11 +118,22 @@ class GaussRunner(ContinuousRunner):
         )  # fmt: skip
         self.table = task.loss_table()
         self.gradient = task.gradient_arrays()
+        # The quadrature bounds its own panels; steps are counted over all chunks.
+        self.control = native.make_control(
+            task.options, np.full(task.n, np.inf), np.full(task.n, ADJOINT_FLOOR),
+            weight=np.zeros(task.n),
+        )  # fmt: skip
         self._memory: dict[Stepper, _Along] = {}
         #: Segments crossed; None where one compiled function has run both passes.
         self._parts: list[tuple[Segment, NDArray[np.int64]]] | None = []
         self._size, self.z0 = np.ones(task.m), np.zeros(task.n)
         self._bound: tuple[kt.Store, bool, Callable[[int], int]] | None = None
+        #: Whether both passes are one compiled function, unless the solve changes its method.
+        self._at_once = (
+            isinstance(self.forward.steppers[0].method, kt.Erk)
+            and task.events is None
+            and self.forward.stops is None
+        )
         self._panel_memory = np.zeros((5, max(task.n, task.m, 1)))
         self._driver = native.Driver()
         self._progress, self._place = np.zeros(kt.N_PROGRESS), np.zeros(kt.N_PLACE, dtype=np.int64)
@@ -161,32 +173,21 @@ class GaussRunner(ContinuousRunner):
         return self._memory[stepper]
 
     def _control(self, stepper: Stepper) -> kt.Control:
-        """Return what the steps of lam obey."""
-        n, options, tableau = self.task.n, self.task.options, stepper.tableau
-        high = not tableau.implicit and tableau.order >= HIGH
-        # The quadrature bounds its own panels; steps are counted over all chunks.
-        return native.make_control(
-            options, np.full(n, np.inf), np.full(n, ADJOINT_FLOOR), weight=np.zeros(n),
-            rtol=LAM_SHARE[high] * options.rtol,
-        )  # fmt: skip
+        """Return what the steps of lam obey: by any method the same sizes, once they are known."""
+        high = not stepper.tableau.implicit and stepper.tableau.order >= HIGH
+        return self.control._replace(rtol=LAM_SHARE[high] * self.task.options.rtol)
 
     def compute(self, theta: Floats, z0: Floats | None) -> None:
         """Compute value and gradient, see `Runner`."""
-        self._size[:] = np.abs(self.task.chosen(theta))
-        self._size[self._size == 0.0] = 1.0
+        np.abs(self.task.chosen(theta), out=self._size)
+        if not self._size.all():
+            self._size[self._size == 0.0] = 1.0
         if self._at_once:
             self._both(theta, z0)
         else:
             y0 = self.run_forward(theta, z0)
             self._backward(y0, z0 is None)
         check_finite(self.task, self.gradient)
-
-    @property
-    def _at_once(self) -> bool:
-        """Whether both passes are one compiled function, unless the solve changes its method."""
-        forward = self.forward
-        explicit = isinstance(forward.steppers[0].method, kt.Erk)
-        return explicit and self.task.events is None and forward.stops is None
 
     def _both(self, theta: Floats, z0: Floats | None) -> None:
         """Run both passes by their address."""
@@ -299,7 +300,8 @@ class GaussRunner(ContinuousRunner):
         count, not their sum: a gradient that vanishes at an optimum is not refused.
         """
         task = self.task
-        parts = float(np.linalg.norm(self._panel_memory[4, : task.m] * self._size))
+        sizes = self._panel_memory[4, : task.m] * self._size
+        parts = math.sqrt(sizes @ sizes)
         lost = task.options.rtol * norm * used
         if parts > 0.0 and lost > MOST_LOST * parts:
             raise GradientError(
