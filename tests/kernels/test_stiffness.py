@@ -14,14 +14,7 @@ from symode.solvers.methods import METHODS, get_method
 from symode.solvers.options import make_options
 from symode.solvers.segments import can_watch
 
-#: Those that need no call of f: its address is none here.
-WATCHING = [
-    m
-    for m in METHODS
-    if not get_method(m).implicit
-    and can_watch(get_method(m))
-    and get_method(m).c[get_method(m).n_stages - 2] == 1.0
-]
+WATCHING = [m for m in METHODS if not get_method(m).implicit and can_watch(get_method(m))]
 
 
 @numba.njit(**OPTIONS)
