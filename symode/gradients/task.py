@@ -21,7 +21,9 @@ from symode.kernels import types as kt
 from symode.solvers import native
 from symode.solvers.event_functions import BACKWARDS, EventFunctions, switches_of
 from symode.solvers.mass import MassMatrix
+from symode.solvers.methods import get_method
 from symode.solvers.options import SolverOptions
+from symode.solvers.tableau import RosenbrockTableau
 from symode.symbolic.block_tangent import BLOCK_KERNELS
 from symode.symbolic.derive import (
     FIELD_KERNELS,
@@ -31,6 +33,7 @@ from symode.symbolic.derive import (
     linear_kernels,
 )
 from symode.symbolic.freeze import Frozen
+from symode.symbolic.fused_step import fused_kernels
 from symode.symbolic.graph import Graph
 from symode.symbolic.lift import (
     lift_field,
@@ -42,6 +45,8 @@ from symode.symbolic.lift import (
 
 Floats = NDArray[np.float64]
 Kernels = dict[str, tuple[str, Graph]]
+#: Before a Rosenbrock method's name: its steps, and their transpose, in one kernel each, if small.
+WHOLE_STEPS = "whole steps of "
 
 
 @dataclass(frozen=True)
@@ -267,9 +272,11 @@ class Task:
 
     def kernels(self, names: Iterable[str], augment: Iterable[str] = ()) -> Kernels:
         """Return the graphs of field kernels, of the augmented field's, and of the loss."""
+        names = list(names)
         chosen: Kernels = {
             name: (signature, derive(self.field))
             for name in names
+            if not name.startswith(WHOLE_STEPS)
             for signature, derive in [(FIELD_KERNELS.get(name) or BLOCK_KERNELS[name])]
         }
         for name in augment:
@@ -281,6 +288,11 @@ class Task:
                 not {"vjp", "vjp_z"}.isdisjoint(chosen),
             )
             chosen |= linear_kernels(self.field, transposed=both, pairs=pairs)
+        for name in names:
+            if name.startswith(WHOLE_STEPS):
+                method = get_method(name.removeprefix(WHOLE_STEPS))
+                assert isinstance(method, RosenbrockTableau)
+                chosen |= fused_kernels(self.field, method, transposed=True)
         if "augmented_jac" in chosen:
             pairs = self.options.tableau.complex_pairs
             whole = linear_kernels(self.augmented, transposed=False, pairs=pairs)

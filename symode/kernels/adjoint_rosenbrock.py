@@ -15,6 +15,7 @@ from __future__ import annotations
 from symode.kernels import linear
 from symode.kernels.adjoint_erk import pull
 from symode.kernels.combine import add_stages
+from symode.kernels.fused_step import back_fused
 from symode.kernels.jit import inline
 from symode.kernels.mass import add_product, has_mass
 from symode.kernels.rosenbrock import call_second, evaluate_jacobian
@@ -60,6 +61,9 @@ def adjoint_rosenbrock(
         for i in range(n):
             base[i] = 0.0
         seed_step(method, observations, loss, scratch, step, h, lam, base, bar)
+        if back_fused(method, system, t, h, u, z, scratch, lam, theta):
+            count[LEFT] = step
+            continue
         evaluate_jacobian(system, t, z, scratch)
         linear.factor(system, 1.0 / (h * method.gamma), -1.0, scratch)
         for i in range(n):

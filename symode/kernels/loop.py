@@ -15,9 +15,9 @@ from symode.kernels.control import error_norm, first_step, group_size, next_fact
 from symode.kernels.dense import interpolant_weights
 from symode.kernels.dirk import step_dirk
 from symode.kernels.erk import complete_stages, step_erk
+from symode.kernels.fused_step import step_whole
 from symode.kernels.jit import by_type, inline, kernel
 from symode.kernels.rhs import evaluate
-from symode.kernels.rosenbrock import step_rosenbrock
 from symode.kernels.stiffness import watch
 from symode.kernels.types import (
     BEFORE,
@@ -97,7 +97,7 @@ def _take_erk(
 def _take_rosenbrock(
     method: Rosenbrock, system: System, control: Control, t: float, h: float, scratch: Scratch
 ) -> int:
-    return SUCCESS if step_rosenbrock(method, system, t, h, scratch) else SINGULAR
+    return SUCCESS if step_whole(method, system, t, h, scratch) else SINGULAR
 
 
 @by_type(

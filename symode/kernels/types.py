@@ -37,7 +37,9 @@ COMPLEX_SOLVE: Final = 18
 COMPLEX_SOLVE_T: Final = 19
 BLOCK: Final = 20  # product with several tangents at once, 0 where there is none
 SLOPES: Final = 21  # then the nonzero entries of df/dtheta
-OBSERVE: Final = 22  # first of one address per group of observations
+STEP: Final = 22  # one whole step of a Rosenbrock method, 0 where it is made of the kernels above
+STEP_T: Final = 23
+OBSERVE: Final = 24  # first of one address per group of observations
 
 #: Places in `Gradient.scalars`.
 VALUE: Final = 0
@@ -403,7 +405,9 @@ class Scratch(NamedTuple):
     y: Floats  # (N,) current state
     new: Floats  # (N,)
     stage: Floats  # (N,)
-    k: Floats  # (S + 1, N) stages, a row more for the backward pass; collocation: (5 S + 3, N)
+    # (S + 1, N) stages, a row more for the backward pass; rosenbrock: (S + 4, N), see `fused_step`;
+    # collocation: (5 S + 3, N)
+    k: Floats
     peak: Floats  # (N,) largest value so far
     weights: Floats  # (S,)
     z: Floats  # (n,) interpolated state

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from symode.kernels.jit import HELPER, OPTIONS, F
 from symode.kernels.types import (
+    Chebyshev,
     Control,
+    Dirk,
     Erk,
     LossTable,
     Observations,
@@ -145,6 +147,26 @@ def get_rosenbrock(w: Table) -> Rosenbrock:
         get_int(w), get_int(w), get_int(w), get_bool(w),
         get_matrix(w), get_floats(w), get_floats(w), get_matrix(w), get_matrix(w),
         get_float(w), get_matrix(w), get_floats(w),
+    )  # fmt: skip
+
+
+@reader
+def get_dirk(w: Table) -> Dirk:
+    """Return a diagonally implicit method."""
+    return Dirk(
+        get_int(w), get_int(w), get_int(w), get_bool(w),
+        get_matrix(w), get_floats(w), get_floats(w), get_matrix(w), get_matrix(w),
+        get_float(w), get_matrix(w),
+    )  # fmt: skip
+
+
+@reader
+def get_chebyshev(w: Table) -> Chebyshev:
+    """Return a stabilised family."""
+    return Chebyshev(
+        get_int(w), get_int(w), get_int(w), get_bool(w), get_ints(w),
+        get_matrix(w), get_cube(w), get_matrix(w), get_matrix(w), get_matrix(w), get_matrix(w),
+        get_floats(w), get_matrix(w),
     )  # fmt: skip
 
 

@@ -203,6 +203,8 @@ _SLOTS = {
     kt.LU_FACTOR: "lu_factor",
     kt.LU_SOLVE: "lu_solve",
     kt.LU_SOLVE_T: "lu_solve_t",
+    kt.STEP: "lu_step",
+    kt.STEP_T: "lu_step_t",
     kt.COMPLEX_FACTOR: "complex_factor",
     kt.COMPLEX_SOLVE: "complex_solve",
     kt.COMPLEX_SOLVE_T: "complex_solve_t",
@@ -265,7 +267,7 @@ def make_scratch(method: kt.Method, system: kt.System, size: int, work_size: int
         y=np.zeros(size),
         new=np.zeros(size),
         stage=np.zeros(max(size, n)),
-        k=np.zeros((5 * stages + 3 if modes > 1 else stages + 1, size)),
+        k=np.zeros((_stage_rows(method, stages), size)),
         peak=np.zeros(size),
         weights=np.zeros(32),
         z=np.zeros(n),
@@ -284,6 +286,13 @@ def make_scratch(method: kt.Method, system: kt.System, size: int, work_size: int
         block=np.zeros(shape),
         block_pivots=np.zeros(rows if modes > 1 else 1, dtype=np.int64),
     )
+
+
+def _stage_rows(method: kt.Method, stages: int) -> int:
+    if isinstance(method, kt.Collocation):
+        return 5 * stages + 3
+    # One for the backward pass; whole steps pack their arguments and results there.
+    return stages + (4 if isinstance(method, kt.Rosenbrock) else 1)
 
 
 def make_store(method: kt.Method, n: int, capacity: int, keep: bool = True) -> kt.Store:

@@ -73,6 +73,7 @@ class DiscreteRunner(WatchedRunner):
     """A `DiscreteAdjoint` made ready for one task."""
 
     kernels = ("vjp",)
+    whole_steps = True
     derivative = "second"
     takes_mass = True
     takes_events = True
@@ -286,9 +287,9 @@ class DiscreteRunner(WatchedRunner):
 
 def bind_gradient(arguments: tuple[Any, ...]) -> Callable[[int], int]:
     """Return the compiled pass with its arguments bound: a function of the step budget."""
-    if isinstance(arguments[0], kt.Erk) and isinstance(arguments[1], kt.Field):
-        from symode.kernels.entry import BoundGradient
+    from symode.kernels.entry import ENTRIES, BoundGradient
 
+    if type(arguments[0]) in ENTRIES and isinstance(arguments[1], kt.Field):
         return BoundGradient(*arguments)
     from symode.kernels.gradient import discrete_gradient
 

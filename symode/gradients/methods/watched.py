@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from symode.codegen.compiled import NativeModel
 from symode.gradients.mass import slopes_in_theta
 from symode.gradients.methods.base import Floats, Runner, make_forward
-from symode.gradients.task import Task
+from symode.gradients.task import WHOLE_STEPS, Task
 from symode.gradients.unlocated import refuse_jumps
 from symode.kernels import types as kt
 from symode.solvers.forward import Forward, HeldDownError
 from symode.solvers.options import SolverOptions
+from symode.solvers.tableau import RosenbrockTableau
 
 
 class WatchedRunner(Runner):
@@ -41,6 +42,8 @@ class WatchedRunner(Runner):
     #: Kernels needed besides those of the forward pass, and of second derivatives.
     kernels: tuple[str, ...] = ()
     derivative: str = ""
+    #: Whether steps that one kernel makes, and transposes, serve it.
+    whole_steps: bool = False
     takes_mass = False
     takes_events = False
     #: Whether it goes over all segments of a solve that changes its method.
@@ -76,6 +79,8 @@ class WatchedRunner(Runner):
         names = ["rhs", *self.kernels, *options.jacobian_kernels(self.derivative)]
         if self.watched:
             names += ["jvp", *options.jacobian_kernels("djac")[1:]]
+        elif self.whole_steps and isinstance(options.tableau, RosenbrockTableau):
+            names.append(WHOLE_STEPS + options.tableau.name)
         compiled = task.compile(names)
         field = task.bind(compiled, options.is_stiff)
         if self.watched:
