@@ -48,7 +48,7 @@ def _run(w: Table, method: Method, budget: int) -> int:
     observations, loss, scratch = get_observations(w), get_loss(w), get_scratch(w)
     gradient = Gradient(get_floats(w), get_floats(w), get_floats(w))
     z0, t0, t1, from_initial = get_floats(w), get_float(w), get_float(w), get_bool(w)
-    return discrete_member(  # type: ignore[no-any-return]
+    return discrete_member(
         method, system, control, store, observations, loss, scratch, gradient, z0, t0, t1,
         from_initial, budget,
     )  # fmt: skip
@@ -57,25 +57,25 @@ def _run(w: Table, method: Method, budget: int) -> int:
 def _erk(address: int) -> int:
     w = open_table(address)
     budget = get_int(w)
-    return _run(w, get_erk(w), budget)  # type: ignore[no-any-return]
+    return _run(w, get_erk(w), budget)
 
 
 def _rosenbrock(address: int) -> int:
     w = open_table(address)
     budget = get_int(w)
-    return _run(w, get_rosenbrock(w), budget)  # type: ignore[no-any-return]
+    return _run(w, get_rosenbrock(w), budget)
 
 
 def _dirk(address: int) -> int:
     w = open_table(address)
     budget = get_int(w)
-    return _run(w, get_dirk(w), budget)  # type: ignore[no-any-return]
+    return _run(w, get_dirk(w), budget)
 
 
 def _chebyshev(address: int) -> int:
     w = open_table(address)
     budget = get_int(w)
-    return _run(w, get_chebyshev(w), budget)  # type: ignore[no-any-return]
+    return _run(w, get_chebyshev(w), budget)
 
 
 #: What has an entry; a call of the others takes so long that unpacking does not matter.
@@ -101,7 +101,7 @@ class BoundGradient:
         self._kept = arguments
         self._words = words((0, *arguments))
         self._address = self._words.ctypes.data
-        self._call, self._owner = _compiled_entry(type(arguments[0]))
+        self._call, self._owner = _compiled_entry(type(arguments[0]).__name__)
 
     def __call__(self, budget: int) -> int:
         """Run, or go on after PAUSED or FULL; return a status."""
@@ -110,10 +110,11 @@ class BoundGradient:
 
 
 @cache
-def _compiled_entry(kind_of_method: type) -> tuple[Any, Any]:
+def _compiled_entry(method: str) -> tuple[Any, Any]:
     """Compile the entry or find it cached; return a ctypes function (no GIL) and its owner."""
+    (function,) = (f for kind, f in ENTRIES.items() if kind.__name__ == method)
     with cache_folder():
-        native = numba.cfunc("int64(int64)", cache=True, **ENTRY)(ENTRIES[kind_of_method])
+        native = numba.cfunc("int64(int64)", cache=True, **ENTRY)(function)
     kind = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
     # The address lives as long as the object beside it.
     return kind(native.address), native

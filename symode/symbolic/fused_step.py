@@ -34,12 +34,29 @@ UNDERFLOW: Final = Fraction(1, 10**260)
 class Weights(Protocol):
     """What a step needs of a Rosenbrock method, see `symode.solvers.tableau`."""
 
-    a: Any
-    C: Any
-    m: Any
-    alpha: Any
-    d: Any
-    gamma: float
+    @property
+    def a(self) -> Any:
+        """Weights of U in the arguments of f."""
+
+    @property
+    def C(self) -> Any:
+        """Weights of U in the equations of the stages."""
+
+    @property
+    def m(self) -> Any:
+        """Weights of U in the step."""
+
+    @property
+    def alpha(self) -> Any:
+        """Times of the stages."""
+
+    @property
+    def d(self) -> Any:
+        """Factors of f_t."""
+
+    @property
+    def gamma(self) -> float:
+        """The diagonal."""
 
 
 def fused_kernels(field: Field, method: Weights, *, transposed: bool) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def gradient_of(case):
 
 @pytest.fixture(params=["none", "refused"])
 def general(request, monkeypatch):
-    """Return a function that leaves all steps to the general kernels: none are fused, or all fail."""
+    """Return what leaves all steps to the general kernels: none are fused, or all fail."""
 
     def leave():
         if request.param == "none":
