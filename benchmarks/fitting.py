@@ -8,7 +8,8 @@ Starts are log-uniform between a hundredth and a hundred times the optimum of ea
 
 ``--peers N`` times N of the starts against SciPy's trust-region least squares with finite
 differences over other solvers, all on one core, in CPU time; run it where numbalsoda is installed.
-``--pairs N`` runs all starts N times on one thread and on two, in turn, and compares wall times.
+``--pairs N`` runs all starts N times on one thread and on two, in turn, and compares wall times;
+also what CPU times, which other work does not touch, say that two free cores would take.
 ``--petab`` fits the PEtab problem in a folder, such as Boehm's.
 """
 
@@ -228,23 +229,27 @@ def peers(case: Case, folder: Path, count: int, seed: int, rtol: float = 1e-8) -
 def compare_threads(case: Case, folder: Path, count: int, seed: int, pairs: int) -> None:
     """Run all starts on one thread and on two, in turn: other work then slows both alike."""
     problem, begin = make_problem(case, folder), points(case, count, seed)
-    tables, ratios, cpu = set(), [], []
+    tables, ratios, cpu, foretold = set(), [], [], []
     for turn in range(pairs + 1):
         wall, used = {}, {}
         for workers in (1, 2):
-            begun, spent = time.perf_counter(), time.process_time()
+            begun, spent, own = time.perf_counter(), time.process_time(), time.thread_time()
             fit = symode.fit(problem, begin, seed=seed, workers=workers)
             wall[workers] = time.perf_counter() - begun
             used[workers] = time.process_time() - spent
+            here = time.thread_time() - own
             starts = sorted(fit.starts, key=lambda s: s.index)
             tables.add(str([(s.value, s.theta.tolist(), s.evaluations) for s in starts]))
         if turn:
             ratios.append(wall[1] / wall[2])
             cpu.append(used[2] / used[1])
+            # What this thread does, and half of what the two others do: free cores take as long.
+            foretold.append(used[1] / (here + (used[2] - here) / 2))
     print(
         f"  two threads: {np.median(ratios):.2f} times as fast by wall clock, median of {pairs} "
         f"pairs ({min(ratios):.2f} to {max(ratios):.2f}; load {os.getloadavg()[0]:.1f} on "
-        f"{os.cpu_count()} cores); CPU time {np.median(cpu):.2f} of one thread's; results "
+        f"{os.cpu_count()} cores); by CPU time {np.median(foretold):.2f}, with all three threads' "
+        f"{np.median(cpu):.2f} of one's; results "
         f"{'the same, digit by digit' if len(tables) == 1 else 'DIFFER'}"
     )
 

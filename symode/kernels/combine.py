@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from symode.kernels.jit import inline
 from symode.kernels.types import Floats
+from symode.kernels.vector import sum_stages
 
 #: Number of states below which loops over stages go inside.
 SMALL = 8
@@ -60,30 +61,7 @@ def combine(
     y: Floats, h: float, a: Floats, row: int, n_stages: int, k: Floats, out: Floats
 ) -> None:
     """Write y + h * sum_s a[row, s] * k[s] into out."""
-    n = y.size
-    if n < SMALL:
-        # Short inner loops cost more to start than to run: one per component, not one per stage.
-        for i in range(n):
-            total = 0.0
-            for s in range(n_stages):
-                total += a[row, s] * k[s, i]
-            out[i] = y[i] + h * total
-        return
-    # Several stages a pass: with many tangents the passes over out are what costs.
-    weights = a[row]
-    w0, k0 = h * weights[0], k[0]
-    if n_stages == 1:
-        for i in range(n):
-            out[i] = y[i] + w0 * k0[i]
-    elif n_stages == 2:
-        w1, k1 = h * weights[1], k[1]
-        for i in range(n):
-            out[i] = y[i] + w0 * k0[i] + w1 * k1[i]
-    else:
-        w1, w2, k1, k2 = h * weights[1], h * weights[2], k[1], k[2]
-        for i in range(n):
-            out[i] = y[i] + w0 * k0[i] + w1 * k1[i] + w2 * k2[i]
-        add_stages(weights[3:], h, n_stages - 3, k[3:], n, out)
+    sum_stages(out, y, h, a, row * a.shape[1], n_stages, k, y.size)
 
 
 @inline
@@ -91,8 +69,4 @@ def combine_weights(
     y: Floats, h: float, weights: Floats, n_stages: int, k: Floats, out: Floats
 ) -> None:
     """Write y + h * sum_s weights[s] * k[s] into out."""
-    for i in range(y.size):
-        total = 0.0
-        for s in range(n_stages):
-            total += weights[s] * k[s, i]
-        out[i] = y[i] + h * total
+    sum_stages(out, y, h, weights, 0, n_stages, k, y.size)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from symode.kernels.combine import add_stages
 from symode.kernels.dense import stage_scale
 from symode.kernels.jit import by_type, inline
 from symode.kernels.types import (
@@ -24,6 +23,7 @@ from symode.kernels.types import (
     Rosenbrock,
     Scratch,
 )
+from symode.kernels.vector import weigh_stages
 
 SAFETY = 0.9
 SHRINK = 0.2
@@ -33,8 +33,8 @@ GROW = 10.0
 REUSE, KEEP = 1e-3, 1.2
 #: Share of the previous error in the PI controller (Hairer & Wanner 1996, eq. IV.2.44).
 BETA = 0.04
-#: Components from which their errors are made together: tangents, and large models.
-MANY = 32
+#: Components from which their errors are made together, in vectors.
+MANY = 4
 #: Components judged together from which their errors are made together.
 FEW = 8
 
@@ -81,9 +81,7 @@ def local_error(method: Method, k: Floats, row: int, i: int) -> float:
 
 
 def _all_weighted(method: Method, k: Floats, size: int, out: Floats) -> None:
-    for i in range(size):
-        out[i] = 0.0
-    add_stages(method.e[0], 1.0, method.n_stages, k, size, out)
+    weigh_stages(out, 1.0, method.e, 0, method.n_stages, k, size)
 
 
 def _all_filtered(method: Collocation | Chebyshev, k: Floats, size: int, out: Floats) -> None:
@@ -122,7 +120,13 @@ def error_norm(method: Method, control: Control, h: float, scratch: Scratch) -> 
     many = y.size >= MANY
     if many:
         local_errors(method, k, y.size, scratch.out)
-    for i in range(y.size):
+    together = many and method.e.shape[0] == 1 and control.weight.size == 0
+    if together:
+        counted = relative_errors(control, scratch)
+        first = square(scratch.out, y.size)
+        if not (first < math.inf):
+            return math.inf
+    for i in range(0 if together else y.size):
         size = abs(new[i])
         if not (size < 1e300):
             return math.inf
@@ -148,6 +152,43 @@ def error_norm(method: Method, control: Control, h: float, scratch: Scratch) -> 
     if method.e.shape[0] == 2 and first > 0.0:
         first = first * first / (first + 0.01 * second)
     return scale_h * math.sqrt(first / counted)
+
+
+@inline
+def relative_errors(control: Control, scratch: Scratch) -> int:
+    """Divide the errors in scratch.out by what is allowed; return how many components count.
+
+    Without branches, so that several are judged at once. An infinite entry tells of a component
+    that is not finite, or of an error where none is allowed.
+    """
+    y, new, out, peak = scratch.y, scratch.new, scratch.out, scratch.peak
+    counted = 0
+    for i in range(y.size):
+        size = abs(new[i])
+        scale = scale_of(control, i, max(abs(y[i]), size), peak[i])
+        counts = control.atol[i] < math.inf
+        counted += 1 if counts else 0
+        error = out[i] / (scale if scale > 0.0 else 1e-300)
+        error = error if counts else 0.0
+        out[i] = error if size < 1e300 else math.inf
+    return counted
+
+
+@inline
+def square(x: Floats, size: int) -> float:
+    """Return the sum of squares of the first ``size`` entries, in four chains."""
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    i = 0
+    while i + 4 <= size:
+        a += x[i] * x[i]
+        b += x[i + 1] * x[i + 1]
+        c += x[i + 2] * x[i + 2]
+        d += x[i + 3] * x[i + 3]
+        i += 4
+    while i < size:
+        a += x[i] * x[i]
+        i += 1
+    return float((a + b) + (c + d))
 
 
 @inline

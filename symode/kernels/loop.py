@@ -51,6 +51,7 @@ from symode.kernels.types import (
     T,
     Tangents,
 )
+from symode.kernels.vector import sum_stages
 from symode.status import (
     BLOW_UP,
     FULL,
@@ -221,7 +222,7 @@ def observe(
 ) -> bool:
     """Record the observations inside the accepted step; return whether all stages were made."""
     count = scratch.count
-    i = count[NEXT_OBS]
+    i = first = count[NEXT_OBS]
     direction = 1.0 if h > 0.0 else -1.0
     while i < observations.t.size and direction * (observations.t[i] - t_new) <= 0.0:
         observations.step[i] = count[STEPS]
@@ -229,6 +230,11 @@ def observe(
             observations.s[i] = 1.0
             for j in range(scratch.y.size):
                 observations.y[i, j] = scratch.new[j]
+        elif i > first and observations.t[i] == observations.t[i - 1]:
+            # Several quantities are often measured at one time.
+            observations.s[i] = observations.s[i - 1]
+            for j in range(scratch.y.size):
+                observations.y[i, j] = observations.y[i - 1, j]
         else:
             if not complete:
                 complete_step(method, system, t, h, scratch)
@@ -236,12 +242,10 @@ def observe(
             s = (observations.t[i] - t) / h
             observations.s[i] = s
             interpolant_weights(method, s, h, scratch.weights)
-            for j in range(scratch.y.size):
-                observations.y[i, j] = scratch.y[j]
-            for l in range(method.n_dense):  # noqa: E741
-                w = scratch.weights[l]
-                for j in range(scratch.y.size):
-                    observations.y[i, j] += w * scratch.k[l, j]
+            sum_stages(
+                observations.y[i], scratch.y, 1.0, scratch.weights, 0, method.n_dense, scratch.k,
+                scratch.y.size,
+            )  # fmt: skip
         i += 1
     count[NEXT_OBS] = i
     return complete

@@ -8,6 +8,11 @@ arguments, so that it can be left between any two steps of a solve and entered a
 from __future__ import annotations
 
 import math
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from symode.kernels.decompose import singular_values
 from symode.kernels.jit import inline, kernel
@@ -22,9 +27,12 @@ from symode.kernels.search_types import (
     EVALUATIONS,
     FIRST,
     FIRST_DAMPING,
+    FOUND_MISFIT,
+    FOUND_VALUE,
     FRACTIONS,
     GROWTH,
     ITERATIONS,
+    ITERATIONS_EACH,
     KNOWN,
     LEAST,
     LEAST_VALUE,
@@ -33,9 +41,11 @@ from symode.kernels.search_types import (
     LOST,
     MAX_STEPS,
     MISFIT,
+    N_DONE,
     NO_PARAMETER,
     NO_STEP,
     OVER,
+    PART,
     PROMISED,
     REASON,
     SCORE,
@@ -43,6 +53,7 @@ from symode.kernels.search_types import (
     SLACK,
     STAGE,
     STEPS,
+    TAKEN,
     TRIAL,
     TRIALS,
     TRIED,
@@ -53,6 +64,7 @@ from symode.kernels.search_types import (
     Parts,
     Point,
     Priors,
+    Queue,
     Search,
     Space,
     Work,
@@ -258,8 +270,8 @@ def after_score(space: Space, here: Point, trial: Point, search: Search, defined
     return True
 
 
-@kernel
-def run_search(
+@inline
+def go_on(
     space: Space,
     parts: Parts,
     noise: Noise,
@@ -271,13 +283,8 @@ def run_search(
     scores: bool,
     budget: int,
 ) -> int:
-    """Search on from ``trial.x`` (stages FIRST, SCORE_FIRST) or ``here`` (KNOWN); return a status.
-
-    SUCCESS ends in stage OVER, with the best point in ``here``; after a damped search scoring
-    follows where ``scores``. PAUSED and SWITCH are as in `symode.kernels.likelihood.evaluate`.
-    """
+    """Go on with one search until it is over; see `run_search`."""
     count = search.count
-    work.at[USED] = 0
     while count[STAGE] != OVER:
         stage, goes_on = count[STAGE], True
         if stage == KNOWN:
@@ -307,3 +314,85 @@ def run_search(
         else:
             count[STAGE] = KNOWN if scores and count[REASON] != UNDEFINED else OVER
     return SUCCESS
+
+
+@intrinsic
+def take_number(typingctx: Any, counter: Any) -> Any:
+    """Return the first entry of an array and raise it by one, as one operation for all threads."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        return builder.atomic_rmw("add", data, ir.Constant(ir.IntType(64), 1), "seq_cst")
+
+    return types.int64(counter), codegen
+
+
+@inline
+def take_search(parts: Parts, work: Work, trial: Point, search: Search, queue: Queue) -> bool:
+    """Begin with the next search of the queue; return whether there is one."""
+    taken = take_number(queue.next)
+    if taken >= queue.begin.shape[0]:
+        return False
+    queue.lane[TAKEN] = taken
+    for i in range(trial.x.size):
+        trial.x[i] = queue.begin[taken, i]
+    for i in range(search.count.size):
+        search.count[i] = 0
+    search.count[STAGE] = FIRST
+    search.count[LIMIT] = queue.lane[ITERATIONS_EACH]
+    search.number[DECREMENT] = math.inf
+    for c in range(parts.entry.size):
+        work.entry[c], work.table[c] = parts.entry[c], parts.table[c]
+    work.at[PART] = -1
+    return True
+
+
+@inline
+def keep_search(here: Point, search: Search, queue: Queue) -> None:
+    """Write down where the search under way has led."""
+    at = queue.lane[TAKEN]
+    for i in range(here.x.size):
+        queue.x[at, i] = here.x[i]
+        queue.gradient[at, i] = here.gradient[i]
+    for i in range(search.number.size):
+        queue.numbers[at, i] = search.number[i]
+    queue.numbers[at, FOUND_VALUE] = here.scalars[VALUE]
+    queue.numbers[at, FOUND_MISFIT] = here.scalars[MISFIT]
+    for i in range(search.count.size):
+        queue.counts[at, i] = search.count[i]
+    queue.done[queue.lane[N_DONE]] = at
+    queue.lane[N_DONE] += 1
+    queue.lane[TAKEN] = -1
+
+
+@kernel
+def run_search(
+    space: Space,
+    parts: Parts,
+    noise: Noise,
+    priors: Priors,
+    work: Work,
+    here: Point,
+    trial: Point,
+    search: Search,
+    queue: Queue,
+    scores: bool,
+    budget: int,
+) -> int:
+    """Search on from ``trial.x`` (stages FIRST, SCORE_FIRST) or ``here`` (KNOWN); return a status.
+
+    SUCCESS ends in stage OVER, with the best point in ``here``; after a damped search scoring
+    follows where ``scores``. PAUSED and SWITCH are as in `symode.kernels.likelihood.evaluate`.
+    With a queue its searches follow, one after the other: several threads share its first half.
+    """
+    work.at[USED] = 0
+    while True:
+        status = go_on(
+            space, parts, noise, priors, work, here, trial, search, scores, budget
+        )  # fmt: skip
+        if status != SUCCESS:
+            return status
+        if queue.lane[TAKEN] >= 0:
+            keep_search(here, search, queue)
+        if not take_search(parts, work, trial, search, queue):
+            return SUCCESS

@@ -188,3 +188,30 @@ class Search(NamedTuple):
     s: Floats  # (p,)
     along: Floats  # (p,)
     step: Floats  # (p,)
+
+
+class Queue(NamedTuple):
+    """Searches to be taken by whatever thread is free, and where they led; N of them.
+
+    Rows belong to the thread that took them; ``done`` and ``lane`` to one thread alone.
+    """
+
+    next: Ints  # (1,) the first that nobody has taken
+    begin: Floats  # (N, p) inside the bounds
+    x: Floats  # (N, p)
+    gradient: Floats  # (N, p)
+    numbers: Floats  # (N, N_FOUND)
+    counts: Ints  # (N, N_COUNT)
+    done: Ints  # (N,) those this thread ended since its memory was read
+    lane: Ints  # (N_LANE,)
+
+
+#: Places in `Queue.numbers`, behind those of `Search.number`.
+FOUND_VALUE: Final = N_NUMBER
+FOUND_MISFIT: Final = N_NUMBER + 1
+N_FOUND: Final = N_NUMBER + 2
+#: Places in `Queue.lane`.
+TAKEN: Final = 0  # the search under way, or -1
+N_DONE: Final = 1
+ITERATIONS_EACH: Final = 2  # allowed
+N_LANE: Final = 3

@@ -19,6 +19,7 @@ from symode.problems.problem import Problem
 from symode.problems.search import is_native, run_start, screen_start
 from symode.problems.starts import Start
 from symode.problems.store import FINAL, SCREENING, FitStore
+from symode.problems.together import search_together
 
 Floats = NDArray[np.float64]
 
@@ -119,7 +120,14 @@ class Campaign:
             jobs = make_jobs(self.problem, function, arguments)
             return ([start] for _, start in run_all(jobs, self.workers, self.executor))
         workers = min(self.workers or os.cpu_count() or 1, len(arguments))
-        if workers <= 1 and not stored:
+        alone = workers <= 1 and not stored
+        whole = function is run_start and not self.hops and self.problem.relaxed is self.problem
+        if whole and arguments:
+            begin = {index: given[1] for index, given in arguments.items()}
+            return search_together(
+                self.problem, begin, self.max_iterations, 0 if alone else workers
+            )
+        if alone:
             return ([function(self.problem, *given)] for given in arguments.values())
         return run_threads(
             lambda i, stop: function(self.problem, *arguments[i], stop), list(arguments), workers

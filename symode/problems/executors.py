@@ -99,39 +99,53 @@ def run_threads(
 ) -> Iterator[list[Any]]:
     """Run ``work(key, stop)`` on threads of this process; yield the results that have ended.
 
-    For work that runs without the GIL; it breaks off when ``stop`` is set. What ends while the
-    caller is busy with results (a disk takes longer than a short search) comes together.
+    For work that runs without the GIL; see `gather`.
+    """
+    waiting = deque(keys)
+
+    def take(stop: threading.Event, put: Callable[[list[Any]], None]) -> None:
+        while waiting and not stop.is_set():
+            try:
+                key = waiting.popleft()
+            except IndexError:
+                return
+            put([work(key, stop)])
+
+    yield from gather(take, min(workers, len(keys)), len(keys))
+
+
+def gather(
+    work: Callable[[threading.Event, Callable[[list[Any]], None]], None], workers: int, count: int
+) -> Iterator[list[Any]]:
+    """Run ``work(stop, put)`` on threads of this process; yield ``count`` results that are put.
+
+    Work breaks off when ``stop`` is set. What ends while the caller is busy with results (a disk
+    takes longer than a short search) comes together.
 
     Raises
     ------
     Exception
         What the work raised; the rest is then given up.
     """
-    waiting, ended = deque(keys), SimpleQueue[tuple[Any, BaseException | None]]()
+    ended = SimpleQueue[tuple[list[Any], BaseException | None]]()
     stop = threading.Event()
 
-    def take() -> None:
-        while waiting and not stop.is_set():
-            try:
-                key = waiting.popleft()
-            except IndexError:
-                return
-            try:
-                ended.put((work(key, stop), None))
-            except BaseException as error:
-                ended.put((None, error))
-                return
+    def run() -> None:
+        try:
+            work(stop, lambda results: ended.put((results, None)))
+        except BaseException as error:
+            ended.put(([], error))
 
-    threads = [threading.Thread(target=take, daemon=True) for _ in range(min(workers, len(keys)))]
+    threads = [threading.Thread(target=run, daemon=True) for _ in range(workers)]
     for thread in threads:
         thread.start()
     try:
-        left = len(keys)
+        left = count
         while left:
             found = [_next(ended)]
             while not ended.empty():
                 found.append(ended.get())
-            results = [result for result, error in found if error is None]
+            results = [result for some, _ in found for result in some]
             if results:
                 yield results
             left -= len(results)

@@ -26,11 +26,12 @@ from symode.problems.noise import Log10Normal, LogNormal, Normal
 from symode.problems.parts import Part
 from symode.problems.priors import LaplacePrior, NormalPrior, Prior, UniformPrior
 from symode.problems.problem import Problem
+from symode.problems.queues import make_queue
 from symode.problems.space import ParameterSpace
 from symode.problems.tails import Laplace, StudentT
 from symode.problems.transforms import Affine, Linear, Logarithm, Logit, Softplus
 from symode.solvers.native import Driver
-from symode.status import SWITCH
+from symode.status import PAUSED, SWITCH
 
 Floats = NDArray[np.float64]
 
@@ -50,6 +51,9 @@ SCALES: Final[dict[type, tuple[int, Callable[[Any], tuple[float, float]]]]] = {
     Affine: (st.AFFINE, lambda s: (s.shift, s.factor)),
 }
 PRIORS: Final = {NormalPrior: st.NORMAL, LaplacePrior: st.LAPLACE, UniformPrior: st.FLAT}
+
+#: Seconds of searching after which a thread hands over what has ended.
+HARVEST: Final = 0.01
 
 #: One at a time makes tables: they compile.
 _making = threading.Lock()
@@ -138,6 +142,7 @@ class NativeSearch:
             np.zeros(p + 1, dtype=np.int64), np.zeros(p), np.zeros((p, rows)), np.zeros((p, p)),
             np.zeros(p), np.zeros(p), np.zeros(p),
         )  # fmt: skip
+        self._no_queue = make_queue(np.zeros((0, p)), 0)
 
     def _make_parts(self, problem: Problem) -> tuple[st.Parts, Floats, Floats, Floats]:
         """Return the tables of all conditions, and memory for the parameters and formulas."""
@@ -221,51 +226,69 @@ class NativeSearch:
         return self._here.root.T.copy()
 
     def _run(self, x: Floats, scores: bool) -> Found:
+        self._trial.x[:] = x
+        self._work.entry[:], self._work.table[:] = self._parts.entry, self._parts.table
+        self._work.at[st.PART] = -1
+        self._search.number[st.DECREMENT] = np.inf
+        enter = self._entry(self._no_queue, scores)
+        while self.driver.run(enter) == SWITCH:
+            self._switch()
+        here = self._here
+        numbers = np.concatenate([self._search.number, here.scalars])
+        return self._found(x, here.x, here.gradient, numbers, self._search.count)
+
+    def run_queue(self, queue: st.Queue) -> Iterator[list[tuple[int, Found]]]:
+        """Make searches of a queue, scoring steps included; yield those that ended, in portions.
+
+        A portion takes some ten milliseconds, or what is left of one search.
+        """
+        self._search.count[st.STAGE] = st.OVER
+        enter, status = self._entry(queue, True), PAUSED
+        while status in (PAUSED, SWITCH):
+            status = self.driver.once(enter, HARVEST)
+            if status == SWITCH:
+                self._switch()
+                continue
+            done = queue.done[: queue.lane[st.N_DONE]].tolist()
+            queue.lane[st.N_DONE] = 0
+            if done:
+                yield [
+                    (i, self._found(queue.begin[i], queue.x[i], queue.gradient[i],
+                                    queue.numbers[i], queue.counts[i]))
+                    for i in done
+                ]  # fmt: skip
+
+    def _entry(self, queue: st.Queue, scores: bool) -> Callable[[int], int]:
         from symode.kernels.search import run_search
 
-        work, search, here = self._work, self._search, self._here
-        self._trial.x[:] = x
-        work.entry[:], work.table[:] = self._parts.entry, self._parts.table
-        work.at[st.PART] = -1
-        search.number[st.DECREMENT] = np.inf
+        arguments = (
+            self._space, self._parts, self._noise, self._priors, self._work, self._here,
+            self._trial, self._search, queue, scores,
+        )  # fmt: skip
+        return lambda budget: int(run_search(*arguments, budget))
 
-        def enter(budget: int) -> int:
-            return int(
-                run_search(
-                    self._space, self._parts, self._noise, self._priors, work, here, self._trial,
-                    search, scores, budget,
-                )
-            )  # fmt: skip
+    def _switch(self) -> None:
+        """Change the method of the solve that asks for it."""
+        work = self._work
+        c = int(work.at[st.PART])
+        bound = self._runners[c].switched(int(work.table[c]))
+        work.entry[c], work.table[c] = bound.entry, bound.table
 
-        while self.driver.run(enter) == SWITCH:
-            c = int(work.at[st.PART])
-            bound = self._runners[c].switched(int(work.table[c]))
-            work.entry[c], work.table[c] = bound.entry, bound.table
-        return self._found(x)
-
-    def _found(self, x: Floats) -> Found:
-        count, here = self._search.count, self._here
+    def _found(
+        self, begin: Floats, x: Floats, gradient: Floats, numbers: Floats, count: Any
+    ) -> Found:
         reason = int(count[st.REASON])
         undefined = reason == st.UNDEFINED
         return Found(
-            None if undefined else here.x.copy(),
-            float(here.scalars[st.VALUE]),
-            float(here.scalars[st.MISFIT]),
-            here.gradient.copy(),
-            float(self._search.number[st.DECREMENT]),
-            self._why(x) if undefined else self._message(reason),
+            None if undefined else x.copy(),
+            float(numbers[st.FOUND_VALUE]),
+            float(numbers[st.FOUND_MISFIT]),
+            gradient.copy(),
+            float(numbers[st.DECREMENT]),
+            self._why(begin) if undefined else _message(reason, count, numbers),
             int(count[st.EVALUATIONS]),
             int(count[st.LOST]),
         )
-
-    def _message(self, reason: int) -> str:
-        count, number = self._search.count, self._search.number
-        return {
-            st.NO_PARAMETER: "every parameter is at a bound, or the data say nothing about it",
-            st.ENOUGH_GAINED: f"a step would gain {number[st.PROMISED]:.1e}",
-            st.NO_STEP: "no step lowers the value",
-            st.ALL_ITERATIONS: f"{count[st.LIMIT]} iterations were made",
-        }.get(reason, "")
 
     def _why(self, x: Floats) -> str:
         """Return why a point cannot be computed, in the words of the Python route."""
@@ -274,6 +297,17 @@ class NativeSearch:
         except (SymodeError, ArithmeticError, ValueError) as error:
             return str(error)
         return "The negative log-likelihood is not finite at the starting point."
+
+
+def _message(reason: int, count: Any, numbers: Floats) -> str:
+    if reason == st.ENOUGH_GAINED:
+        return f"a step would gain {numbers[st.PROMISED]:.1e}"
+    if reason == st.ALL_ITERATIONS:
+        return f"{count[st.LIMIT]} iterations were made"
+    return {
+        st.NO_PARAMETER: "every parameter is at a bound, or the data say nothing about it",
+        st.NO_STEP: "no step lowers the value",
+    }.get(reason, "")
 
 
 def _starts(sizes: Any) -> NDArray[np.int64]:

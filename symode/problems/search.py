@@ -14,7 +14,7 @@ from symode.equations.values import named
 from symode.errors import FitError, SymodeError
 from symode.problems.counter import Counter
 from symode.problems.hierarchical import Reduced
-from symode.problems.native_search import covers, native_search
+from symode.problems.native_search import Found, covers, native_search
 from symode.problems.optimizers import OPTIMIZERS
 from symode.problems.problem import Problem
 from symode.problems.scoring import Ending, score_to_the_end
@@ -47,10 +47,12 @@ def run_start(
     begun = time.perf_counter()
     find = _compiled if is_native(problem, optimizer) else _driven
     found = find(problem, problem.space.inside(x0), optimizer, max_iterations, stop)
-    rng = np.random.default_rng([seed, index])
+    # A generator takes 20 µs, a whole search of alpha-pinene 400.
+    rng = np.random.default_rng([seed, index]) if hops else None
     for hop in range(hops):
         if found.ending is None:
             break
+        assert rng is not None
         x = hopped(problem.space, found.ending.x, rng)
         other = find(problem, x, optimizer, max_iterations, stop)
         better = other.ending is not None and other.ending.value < found.ending.value
@@ -134,16 +136,39 @@ class _Outcome:
     lost: int
 
 
+def finished(
+    problem: Problem,
+    index: int,
+    x0: Floats,
+    first: Found,
+    seconds: float,
+    max_iterations: int,
+    stop: threading.Event | None,
+) -> Start:
+    """Return the record of a search whose first round a queue has made."""
+    begun = time.perf_counter()
+    found = _compiled(problem, x0, "scoring", max_iterations, stop, first)
+    return _record(problem, index, x0, found, seconds + time.perf_counter() - begun)
+
+
 def _compiled(
-    problem: Problem, x: Floats, optimizer: str, max_iterations: int, stop: Any
+    problem: Problem,
+    x: Floats,
+    optimizer: str,
+    max_iterations: int,
+    stop: Any,
+    first: Found | None = None,
 ) -> _Outcome:
-    """Search in compiled code."""
+    """Search in compiled code; ``first`` has the first round where it was made already."""
     found = _Outcome(None, "", 0, 0)
     for _ in range(ROUNDS):
         before = np.inf if found.ending is None else found.ending.value
         same = problem.relaxed is problem
-        with native_search(problem.relaxed, stop) as native:
-            ended = native.run(x, max_iterations, scores=same)
+        if first is None:
+            with native_search(problem.relaxed, stop) as native:
+                ended = native.run(x, max_iterations, scores=same)
+        else:
+            ended, first = first, None
         found.message = ended.message
         if not same and ended.x is not None:
             found.evaluations += ended.evaluations

@@ -137,6 +137,19 @@ class ParameterSpace:
             )
         return inside
 
+    def begin_all(self, rows: Floats) -> Floats | None:
+        """Return the points of several rows of parameters, see `begin`; None where any is wrong."""
+        if rows.shape[1] != len(self.parameters) or not np.isfinite(rows).all():
+            return None
+        values = rows[:, self.places]
+        x = np.empty_like(values)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            for transform, entries in self.groups:
+                x[:, entries] = transform.to_scale(values[:, entries])
+        inside = self.inside(x)
+        near = np.abs(x - inside) <= 1e-9 * np.maximum(1.0, np.abs(inside))
+        return inside if near.all() else None
+
     def _scaled(self, values: Floats) -> Floats:
         x = np.empty(self.size)
         for transform, entries in self.groups:

@@ -362,16 +362,21 @@ class Driver:
     def run(self, enter: Callable[[int], int]) -> int:
         """Return the final status of ``enter(budget)``."""
         while True:
-            begun = time.perf_counter()
-            status = enter(self.budget)
-            elapsed = time.perf_counter() - begun
-            self.seconds += elapsed
-            if self.stop is not None and self.stop.is_set():
-                raise KeyboardInterrupt
-            if status == PAUSED:
-                growth = PORTION / max(elapsed, 1e-9)
-                self.budget = max(1, int(self.budget * min(growth, 50.0)))
-            elif status == FULL and self.on_full is not None:
+            status = self.once(enter)
+            if status == FULL and self.on_full is not None:
                 self.on_full()
-            else:
-                return int(status)
+            elif status != PAUSED:
+                return status
+
+    def once(self, enter: Callable[[int], int], portion: float = PORTION) -> int:
+        """Return the status of one entry, aiming at ``portion`` seconds for the next."""
+        begun = time.perf_counter()
+        status = enter(self.budget)
+        elapsed = time.perf_counter() - begun
+        self.seconds += elapsed
+        if self.stop is not None and self.stop.is_set():
+            raise KeyboardInterrupt
+        if status == PAUSED:
+            growth = portion / max(elapsed, 1e-9)
+            self.budget = max(1, int(self.budget * min(growth, 50.0)))
+        return int(status)

@@ -15,7 +15,7 @@ from symode.symbolic.graph import Builder, Graph
 from symode.symbolic.tangent import tangent_sweep
 
 #: Tangents a call, the widest first. Eight cost 0.4 of eight single calls on a network of 20.
-WIDTHS: Final = (8, 4)
+WIDTHS: Final = (8, 7, 6, 5, 4, 3, 2)
 #: Operations of a block from which compiling it (0.1 ms each) is not worth what it saves.
 LARGEST: Final = 6000
 
@@ -61,17 +61,20 @@ def block_width(field: Field, directions: int) -> int:
     >>> b = Builder()
     >>> decay = b.freeze([b.neg(b.mul(b.input("p", 0), b.input("z", 0)))])
     >>> [block_width(Field(decay, 1, 1), q) for q in (1, 4, 9, 40)]
-    [0, 4, 4, 8]
+    [0, 4, 5, 8]
     """
     # The last block overlaps the one before it: nine tangents are three calls of four.
     fitting = [w for w in WIDTHS if w <= directions and 2 * w * field.graph.n_operations <= LARGEST]
     return min(fitting, key=lambda w: (-(-directions // w)) * (w + 2), default=0)
 
 
+def _block(width: int) -> tuple[str, Callable[[Field], Graph]]:
+    return "product", lambda field: derive_block(field, width)
+
+
 #: Kernels by name, as `symode.symbolic.derive.FIELD_KERNELS`.
 BLOCK_KERNELS: Final[dict[str, tuple[str, Callable[[Field], Graph]]]] = {
     "slopes": ("field", lambda field: derive_slopes(field)[0]),
-    "jvp_block8": ("product", lambda field: derive_block(field, 8)),
-    "jvp_block4": ("product", lambda field: derive_block(field, 4)),
+    **{f"jvp_block{width}": _block(width) for width in WIDTHS},
     **ADJOINT_BLOCKS,
 }

@@ -14,6 +14,8 @@ import symode
 import symode.problems.search as routes
 from symode.gradients.residual_runners import CompiledRunner
 from symode.problems.native_search import NativeSearch, covers, native_search
+from symode.problems.search import run_start
+from symode.problems.starts import starting_points
 
 X, Y, K, U, X0, S, Q, D = sp.symbols("x y k u x0 s q d", positive=True)
 T = sp.Symbol("t")
@@ -249,3 +251,28 @@ def test_what_is_not_covered_goes_the_python_route() -> None:
     stages = symode.Problem(STIFF, STIFF_DATA, symode.Normal(0.1), scale="log10", solver="radau5")
     assert not covers(stages)
     assert not covers(make("a number", hierarchical=[], solver="esdirk43"))
+
+
+def test_a_queue_of_searches_leads_where_single_ones_do() -> None:
+    problem = make("normal")
+    rng = np.random.default_rng(3)
+    begin = np.array([problem.parameters(TRUTH) * rng.uniform(0.3, 3.0, 4) for _ in range(6)])
+    found = symode.fit(problem, begin, seed=3, optimizer="scoring", workers=2)
+    for start in found.starts:
+        x0 = problem.space.begin(begin[start.index])
+        alone = run_start(problem, start.index, x0, "scoring")
+        assert alone.value == start.value
+        assert np.array_equal(alone.theta, start.theta)
+        assert (alone.status, alone.message) == (start.status, start.message)
+        assert (alone.evaluations, alone.lost) == (start.evaluations, start.lost)
+
+
+def test_rows_of_starting_points_are_read_like_single_ones() -> None:
+    problem = make("normal", **SCALES["mixed"])
+    rows = np.array([problem.parameters(TRUTH) * factor for factor in (0.5, 1.0, 2.0)])
+    assert np.array_equal(
+        starting_points(problem, rows, 0), starting_points(problem, list(rows), 0)
+    )
+    rows[2, 0] = -1.0
+    with pytest.raises(symode.errors.SymodeError, match=str(rows[2, 0])[:2]):
+        starting_points(problem, rows, 0)
