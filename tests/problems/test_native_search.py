@@ -274,5 +274,5 @@ def test_rows_of_starting_points_are_read_like_single_ones() -> None:
         starting_points(problem, rows, 0), starting_points(problem, list(rows), 0)
     )
     rows[2, 0] = -1.0
-    with pytest.raises(symode.errors.SymodeError, match=str(rows[2, 0])[:2]):
+    with pytest.raises(symode.errors.SymodeError, match="-1"):
         starting_points(problem, rows, 0)
