@@ -17,6 +17,7 @@ from symode.equations.checks import faults_of_expression
 from symode.equations.describe import brief
 from symode.equations.equations import Equations
 from symode.equations.inputs import as_expression
+from symode.equations.values import real_array
 from symode.equations.walk import distinct_nodes
 from symode.errors import LossError, ModelError
 
@@ -45,8 +46,8 @@ class ObservationGroup:
     data: Floats = field(default_factory=lambda: np.empty((0, 0)))
 
     def __post_init__(self) -> None:
-        times = np.atleast_1d(np.asarray(self.times, dtype=float))
-        data = np.asarray(self.data, dtype=float).reshape(times.size, len(self.data_symbols))
+        times = np.atleast_1d(_measured("times", self.times))
+        data = _measured("data", self.data).reshape(times.size, len(self.data_symbols))
         if not np.isfinite(times).all():
             raise LossError(f"Observation times must be finite numbers; got {times.tolist()}.")
         if not np.isfinite(data).all():
@@ -204,7 +205,8 @@ class LeastSquares:
     times
         Shape ``(k,)``.
     values
-        Measured values; NaN marks a missing one. Shape ``(k, r)``, or ``(k,)`` for r = 1.
+        Measured values; NaN, or a mask, marks a missing one. Shape ``(k, r)``, or ``(k,)`` for
+        r = 1. A DataFrame's columns name the observables.
     observables
         What was measured: r expressions, names of states or observables, or a mapping whose
         values are expressions. All states by default.
@@ -228,14 +230,26 @@ class LeastSquares:
     weights: ArrayLike = 1.0
 
     def __post_init__(self) -> None:
-        times = np.atleast_1d(np.asarray(self.times, dtype=float))
-        values = np.asarray(self.values, dtype=float)
+        columns = [str(name) for name in getattr(self.values, "columns", ())]
+        if self.observables is None and columns and all(map(str.isidentifier, columns)):
+            object.__setattr__(self, "observables", tuple(columns))
+        times = np.atleast_1d(_measured("times", self.times))
+        hidden = np.ma.getmask(self.values)
+        values = _measured("values", np.ma.getdata(self.values) if hidden.any() else self.values)
+        if hidden.any():
+            values[hidden] = np.nan
         if values.ndim < 2:
             values = values.reshape(-1, 1)
+        if values.ndim > 2 or times.ndim > 1:
+            raise LossError(
+                f"times has shape {times.shape} and values {values.shape}; expected (k,) and "
+                "(k, r), one row of values for each time."
+            )
         if values.shape[0] != times.size:
             raise LossError(f"There are {times.size} times but {values.shape[0]} rows of values.")
+        weights = _measured("weights", self.weights)
         try:
-            weights = np.broadcast_to(np.asarray(self.weights, dtype=float), values.shape)
+            weights = np.broadcast_to(weights, values.shape)
         except ValueError:
             raise LossError(
                 f"weights of shape {np.shape(self.weights)} do not fit values of shape "
@@ -271,6 +285,14 @@ class LeastSquares:
             data = np.hstack([known, np.where(missing, 0.0, weights)])
             group = ObservationGroup(total, np.asarray(self.times), (*d, *w), data)
         return Loss(observations=[group]).resolve(equations)
+
+
+def _measured(what: str, values: Any) -> Floats:
+    """Return real numbers of a loss as an array."""
+    try:
+        return real_array(values)
+    except (TypeError, ValueError):
+        raise LossError(f"{what} must be real numbers; got {values!r:.60}.") from None
 
 
 def resolve_loss(loss: Any, equations: Equations) -> Loss:

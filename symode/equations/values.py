@@ -74,6 +74,49 @@ def is_finite_number(value: Any) -> bool:
         return False
 
 
+def real_array(values: Any) -> Floats:
+    """Return values as a new float array, or raise where NumPy would leave something out.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For complex numbers, dates, masked entries, and what is no number.
+
+    Examples
+    --------
+    >>> real_array([1, 2.5]).tolist()
+    [1.0, 2.5]
+    >>> real_array([1 + 2j])
+    Traceback (most recent call last):
+    TypeError: complex numbers
+    """
+    if np.ma.is_masked(values):
+        raise TypeError("masked values")
+    kind = np.asarray(values).dtype.kind
+    if kind in "cmM":
+        raise TypeError("complex numbers" if kind == "c" else "dates")
+    return np.array(values, dtype=float)
+
+
+def by_label(values: Any) -> Any:
+    """Return a pandas Series whose labels are texts or symbols as a dict; all else as it is.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> by_label(pd.Series([1.0, 2.0], index=["b", "a"]))
+    {'b': 1.0, 'a': 2.0}
+    """
+    labels = getattr(values, "index", None)
+    if labels is None or callable(labels) or not hasattr(values, "to_dict"):
+        return values
+    labels = list(labels)
+    texts = [type(label).__name__ == "Symbol" or isinstance(label, str) for label in labels]
+    if not labels or not all(texts) or np.ndim(values) != 1:
+        return values
+    return dict(zip(labels, np.asarray(values).tolist(), strict=True))
+
+
 def named(values: Any, names: Sequence[str]) -> Named:
     """Return values as an array that knows the names of its last axis."""
     result = np.asarray(values, dtype=float).view(Named)
@@ -109,7 +152,7 @@ def vector(
         A mapping of names or symbols to numbers, or numbers in order. With ``batch`` also one row
         per member, shape ``(members, len(names))``.
     names
-        Expected names, in order.
+        Expected names, in order. A pandas Series with labels is read by them, like a dict.
     what
         What they are, for messages: "parameters", "initial values".
     error
@@ -128,8 +171,13 @@ def vector(
     """
     if values is None:
         raise error(f"No {what} were given; expected {', '.join(names)}.")
+    values = by_label(values)
     if isinstance(values, Mapping):
         given = {str(key): value for key, value in values.items()}
+        if len(given) < len(values):
+            keys = [str(key) for key in values]
+            twice = sorted({key for key in keys if keys.count(key) > 1})
+            raise error(f"The {what} give {', '.join(twice)} twice; each once.")
         expected = set(names)
         missing = [name for name in names if name not in given]
         unknown = [name for name in given if name not in expected]
@@ -147,9 +195,9 @@ def vector(
             )
         values = [given[name] for name in names]
     try:
-        array = np.array(values, dtype=float)
+        array = real_array(values)
     except (TypeError, ValueError):
-        raise error(f"The {what} must be numbers; got {values!r}.") from None
+        raise error(f"The {what} must be real numbers; got {values!r}.") from None
     if array.ndim == 0 and len(names) == 1:
         array = array.reshape(1)
     if array.ndim != 1 + (batch and array.ndim == 2) or array.shape[-1] != len(names):

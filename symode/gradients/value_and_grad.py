@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from symode.equations.equations import Equations
 from symode.equations.loss import LossLike, resolve_loss
-from symode.equations.values import Named, initial_vector, vector
+from symode.equations.values import Named, by_label, initial_vector, real_array, vector
 from symode.errors import InitialStateError, LossError, OptionError, ParameterError
 from symode.gradients.choose import choose_method
 from symode.gradients.methods import GradientMethod, get_gradient_method
@@ -351,13 +351,8 @@ class ValueAndGrad(SecondOrder):
         return runner
 
     def _check(self, point: Any) -> Floats:
-        try:
-            array = np.asarray(point, dtype=float)
-        except (TypeError, ValueError):
-            raise OptionError(
-                f"The point must be numbers for {', '.join(self.names)}; got {point!r}. Make one "
-                "with pack()."
-            ) from None
+        plain = type(point) is np.ndarray and point.dtype == np.float64
+        array = point if plain else self._read(point)
         extra = array.size - self.layout.size
         batch = extra > 0 and extra % self.equations.n_states == 0 and self.layout.has_whole_z0
         if array.ndim != 1 or (extra and not batch):
@@ -371,6 +366,19 @@ class ValueAndGrad(SecondOrder):
             names = [self.names[i] if array.size == self.size else f"entry {i}" for i in bad]
             raise ParameterError(f"The point is not finite in {', '.join(names)}.")
         return array
+
+    def _read(self, point: Any) -> Floats:
+        """Return a point that is no float array as one."""
+        point = by_label(point)
+        if isinstance(point, Mapping):
+            return vector(point, self.names, "entries of the point", OptionError)
+        try:
+            return real_array(point)
+        except (TypeError, ValueError):
+            raise OptionError(
+                f"The point must be real numbers for {', '.join(self.names)}; got {point!r}. Make "
+                "one with pack()."
+            ) from None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the machine code: it is compiled, or found in the store, where it is used."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from symode.equations.values import real_array
 from symode.errors import OptionError, SolverError
 from symode.kernels import types as kt
 from symode.solvers.chebyshev import ChebyshevTableau
@@ -39,7 +40,10 @@ def check_times(times: Sequence[float] | Floats, t0: float, t1: float) -> Floats
     OptionError
         When a time is not finite, or lies outside the span.
     """
-    array = np.atleast_1d(np.asarray(times, dtype=float))
+    try:
+        array = np.atleast_1d(real_array(times))
+    except (TypeError, ValueError):
+        raise OptionError(f"times must be real numbers; got {times!r}.") from None
     if array.ndim != 1 or not np.isfinite(array).all():
         raise OptionError("times must be a one-dimensional sequence of finite numbers.")
     outside = (array < min(t0, t1)) | (array > max(t0, t1))
