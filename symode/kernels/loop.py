@@ -17,6 +17,7 @@ from symode.kernels.dirk import step_dirk
 from symode.kernels.erk import complete_stages, step_erk
 from symode.kernels.fused_step import step_whole
 from symode.kernels.jit import by_type, inline, kernel
+from symode.kernels.reach import limit_reach
 from symode.kernels.rhs import evaluate
 from symode.kernels.stiffness import watch
 from symode.kernels.types import (
@@ -297,6 +298,7 @@ def advance(
         if count[STEPS] + count[BEFORE] >= control.max_steps:
             return failure(system, scratch, MAX_STEPS)
         prepare_step(method, system, control, store, scratch)
+        limit_reach(system, scratch)
         h = store.h[count[STEPS]] if control.replay else clock[H]
         last = abs(h) >= abs(remaining) * (1.0 - 1e-12)
         if control.replay:
