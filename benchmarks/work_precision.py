@@ -49,6 +49,8 @@ CALM = ("tsit5", "dopri5", "vern7", "dop853")
 MILD = ("brusselator_1d", "medical_akzo_nobel")
 #: Solves of which the median counts, fewer where they take a second together.
 REPEATS = 10
+#: Of the lines of symode's methods.
+COLOURS = (*(f"C{i}" for i in range(10)), "black", "gold")
 #: States from which a Jacobian is given to SciPy as a sparse matrix.
 SPARSE = 50
 
@@ -193,13 +195,13 @@ def draw(name: str, runs: list[Run], folder: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7.6, 4.2), layout="constrained")
     solvers = list(dict.fromkeys(run.solver for run in runs))
     ours = [s for s in solvers if not s.startswith("scipy:")]
     for solver in solvers:
         mine = [r for r in runs if r.solver == solver and not r.failure]
         at = ours.index(solver) if solver in ours else solvers.index(solver) - len(ours)
-        style = {"ls": "-", "marker": "os^Dvp"[at % 6], "color": f"C{at}"}
+        style = {"ls": "-", "marker": "os^DvpX*<>hd"[at % 12], "color": COLOURS[at % 12]}
         if solver not in ours:
             style = {"ls": "--", "marker": "x+1"[at % 3], "color": ("0.25", "0.45", "0.65")[at % 3]}
         label = solver.replace("scipy:", "SciPy ")
@@ -214,7 +216,7 @@ def draw(name: str, runs: list[Run], folder: Path) -> None:
     axes.set_ylabel("time, ms")
     axes.set_title(f"{name} (n = {len(problem(name).z0)})")
     axes.grid(True, which="major", color="0.9")
-    axes.legend(fontsize=8)
+    figure.legend(fontsize=8, loc="outside right upper")
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / f"work_precision_{name}.png", dpi=100)
     plt.close(figure)
@@ -251,14 +253,17 @@ def page(runs: list[Run]) -> str:
 def exceptions(runs: list[Run]) -> str:
     """Return the list of symode's runs beyond 100 rtol, with the condition of the problem."""
     rows = [
-        f"| {r.solver} | {r.problem} | {r.rtol:.0e} | {r.error / r.rtol:.3g} | "
+        f"| {r.solver} | {r.problem} | {r.rtol:.0e} | {r.error / r.rtol:.3g} | {r.steps} | "
         f"{condition(r.problem):.3g} |"
         for r in runs
         if not r.solver.startswith("scipy:") and not r.failure and r.error > r.allowed
     ]
     if not rows:
         return "None of symode's runs has one."
-    head = ["| solver | problem | rtol | error/rtol | condition |", "|---|---|---|---|---|"]
+    head = [
+        "| solver | problem | rtol | error/rtol | steps | condition |",
+        "|---|---|---|---|---|---|",
+    ]
     return "\n".join(head + rows)
 
 
@@ -306,8 +311,10 @@ def main() -> int:
 HEAD = r"""# Work and precision
 
 What a tolerance costs, and what it buys: the classic problems solved by symode's methods and by
-SciPy's Radau, BDF and LSODA in the same run (`python benchmarks/work_precision.py --docs` wrote
-this page). Errors are relative, in the norm of the known components of the state at the end;
+SciPy's Radau, BDF and LSODA in the same run (this page was written by
+`python benchmarks/work_precision.py --docs --cpu-time`). Times are medians, of the thread in CPU
+time.
+Errors are relative, in the norm of the known components of the state at the end;
 `atol` is a millionth of `rtol`. SciPy calls symode's machine code for the right-hand side and for
 the Jacobian (sparse above 50 states; LSODA uses the band where there is one), so the difference in
 time is that of the solvers. No tighter tolerance was asked for after a run of some seconds.
@@ -316,7 +323,9 @@ Grey: errors smaller than what the known values are good to.
 An error of at most 100 `rtol` is what a tolerance promises here. A problem amplifies an error made
 on the way by its *condition*, the largest $\|\Phi(t_1, s)\, \mathrm{diag}|z(s)|\|_2/\|z(t_1)\|$
 over several times $s$, with the transition matrix $\Phi$ of the variational equation; runs beyond
-100 `rtol` are listed with it at the end of the page.
+100 `rtol` are listed with it at the end of the page, and with their steps: over tens of thousands
+of them, on an oscillation that must be followed turn by turn, even small shares of a tolerance add
+up.
 
 """
 

@@ -157,6 +157,26 @@ def _most_waiting(event: Event, rooms: Rooms) -> int:
     return max(1, min(MOST_WAITING, len(relations)))
 
 
+def same_moments(equations: Equations) -> tuple[tuple[int, ...], ...]:
+    """Return places of resting states that hold moments of one trigger and one delay.
+
+    Where two of them are equal they were put there together, and have the same derivatives.
+    """
+    groups: dict[Any, list[int]] = {}
+    places = {state: i for i, state in enumerate(equations.states)}
+    for event in equations.events:
+        for state, value in event.assignments:
+            i = places[state]
+            if not (isinstance(value, sp.Piecewise) and equations.rhs[i].is_zero):
+                continue
+            moment = value.args[0].args[0]
+            if len(value.args) == 2 and value.args[1].args[0] == state:
+                key = event.trigger, event.direction, event.initial_value, moment
+                if moment != state and moment.has(equations.time):
+                    groups.setdefault(key, []).append(i)
+    return tuple(tuple(group) for group in groups.values() if len(group) > 1)
+
+
 def spread_delays(equations: Equations) -> Equations:
     """Return a model whose events wait in states behind its own; itself where none waits.
 

@@ -16,8 +16,8 @@ from symode.status import SUCCESS
 
 #: What to do where a gradient method does not take events.
 USE_JUMPS = (
-    "DiscreteAdjoint, ForwardSensitivity, InterpolatingAdjoint, GaussAdjoint and BacksolveAdjoint "
-    "carry derivatives over the jumps of events."
+    "DiscreteAdjoint, CheckpointedAdjoint, ForwardSensitivity, InterpolatingAdjoint, GaussAdjoint "
+    "and BacksolveAdjoint carry derivatives over the jumps of events."
 )
 
 

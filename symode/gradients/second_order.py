@@ -73,6 +73,8 @@ class HessianProduct:
             self.runner = self.counted
         self.switches = find_switches(task.field.graph)
         self._smooth_at: tuple[bytes, bytes] | None = None
+        #: What computed the last product.
+        self.used = self.runner
 
     @cached_property
     def counted(self) -> Runner:
@@ -109,11 +111,11 @@ class HessianProduct:
             return np.zeros(base.m), np.zeros(states)
         y0 = None if z0 is None else np.concatenate([z0, v_z0 / unit])
         point = np.concatenate([theta, v_theta / unit])
-        runner = self.runner
+        runner = self.used = self.runner
         try:
             runner.compute(point, y0)
         except HeldDownError:
-            runner = self.counted
+            runner = self.used = self.counted
             runner.compute(point, y0)
         found = runner.gradient
         return found.theta * unit, found.lam[:states] * unit

@@ -181,8 +181,9 @@ class Jumps:
             )
         else:
             way_out = (
-                'Use DiscreteAdjoint(), ForwardSensitivity(), method="gauss", "interpolating" or '
-                '"backsolve" with one of symode\'s solvers: they locate it.'
+                "Use DiscreteAdjoint(), CheckpointedAdjoint(), ForwardSensitivity(), "
+                'method="gauss", "interpolating" or "backsolve" with one of symode\'s solvers: '
+                "they locate it."
             )
         return GradientError(
             f"The right-hand side jumps between t = {t_low:.6g} and t = {t_high:.6g}, at a moment "

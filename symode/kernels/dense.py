@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from symode.kernels.combine import add_stages
-from symode.kernels.jit import by_type, inline, kernel
+from symode.kernels.jit import apart, by_type, inline, kernel
 from symode.kernels.types import (
     CURSOR,
     Z_AT,
@@ -85,17 +85,53 @@ def as_polynomial(method: Method, store: Store, i: int, weights: Floats, rows: F
     No interpolant's degree exceeds its number of stages, so they take their places. Scratch:
     ``weights`` (S,), ``rows`` (degree, n).
     """
-    degree, k, n = method.dense.shape[1], store.k[i], store.z.shape[1]
-    scale = stage_scale(method, store.h[i])
+    scale, n = stage_scale(method, store.h[i]), store.z.shape[1]
+    if method.n_dense == 7 and method.dense.shape[1] == 4:
+        _seven_to_four(method.dense, scale, store.k[i], n)
+    else:
+        _stages_to_powers(method.dense, method.n_dense, scale, store.k[i], n, weights, rows)
+
+
+@apart
+def _stages_to_powers(
+    dense: Floats, n_dense: int, scale: float, k: Floats, n: int, weights: Floats, rows: Floats
+) -> None:
+    degree = dense.shape[1]
     for d in range(degree):
-        for l in range(method.n_dense):  # noqa: E741
-            weights[l] = scale * method.dense[l, d]
+        for l in range(n_dense):  # noqa: E741
+            weights[l] = scale * dense[l, d]
         for j in range(n):
             rows[d, j] = 0.0
-        add_stages(weights, 1.0, method.n_dense, k, n, rows[d])
+        add_stages(weights, 1.0, n_dense, k, n, rows[d])
     for d in range(degree):
         for j in range(n):
             k[d, j] = rows[d, j]
+
+
+@inline
+def _seven(
+    w: Floats, d: int, scale: float
+) -> tuple[float, float, float, float, float, float, float]:
+    return (
+        scale * w[0, d], scale * w[1, d], scale * w[2, d], scale * w[3, d], scale * w[4, d],
+        scale * w[5, d], scale * w[6, d],
+    )  # fmt: skip
+
+
+@apart
+def _seven_to_four(dense: Floats, scale: float, k: Floats, n: int) -> None:
+    """Do the same for the pairs of order 5, whose stages are then read and written once."""
+    a0, a1, a2, a3, a4, a5, a6 = _seven(dense, 0, scale)
+    b0, b1, b2, b3, b4, b5, b6 = _seven(dense, 1, scale)
+    c0, c1, c2, c3, c4, c5, c6 = _seven(dense, 2, scale)
+    d0, d1, d2, d3, d4, d5, d6 = _seven(dense, 3, scale)
+    k0, k1, k2, k3, k4, k5, k6 = k[0], k[1], k[2], k[3], k[4], k[5], k[6]
+    for j in range(n):
+        s, t, u, v, w, x, y = k0[j], k1[j], k2[j], k3[j], k4[j], k5[j], k6[j]
+        k0[j] = (a0 * s + a1 * t) + (a2 * u + a3 * v) + (a4 * w + a5 * x + a6 * y)
+        k1[j] = (b0 * s + b1 * t) + (b2 * u + b3 * v) + (b4 * w + b5 * x + b6 * y)
+        k2[j] = (c0 * s + c1 * t) + (c2 * u + c3 * v) + (c4 * w + c5 * x + c6 * y)
+        k3[j] = (d0 * s + d1 * t) + (d2 * u + d3 * v) + (d4 * w + d5 * x + d6 * y)
 
 
 @kernel

@@ -12,17 +12,19 @@ import math
 
 from symode.kernels.call import call_product
 from symode.kernels.control import weighted_square
-from symode.kernels.dense import find_step, polynomial_at, trajectory_at
-from symode.kernels.jit import inline
+from symode.kernels.dense import find_step, polynomial_at
+from symode.kernels.jit import apart, inline
 from symode.kernels.types import (
     AT,
     BEGUN,
+    CURSOR,
     HALVED,
     LENGTH,
     OPENING_LENGTH,
     PANELS,
     REACHED,
     VJP,
+    Z_AT,
     Adjoint,
     Field,
     Floats,
@@ -56,26 +58,29 @@ def _reach(steps: Store, n_steps: int, i: int, t: float, longest: float) -> floa
     return longest
 
 
-@inline
+@apart
 def _panel(
-    method: Method, past: Adjoint, whole: Field, steps: Store, n_steps: int, a: float, width: float,
-    rule: Floats, scratch: Scratch, place: Ints, lam: Floats, out: Floats, kronrod: Floats,
-    gauss: Floats,
+    a: float, width: float, rule: Floats, address: int, p: Floats, work: Floats, past_t: Floats,
+    past_h: Floats, past_z: Floats, past_k: Floats, n_past: int, past_degree: int, t: Floats,
+    h: Floats, z: Floats, k: Floats, n_steps: int, degree: int, state: Floats, count: Ints,
+    place: Ints, lam: Floats, out: Floats, kronrod: Floats, gauss: Floats, n: int, m: int,
 ) -> None:  # fmt: skip
-    """Write both rules' integrals from a over a width, which has the sign of the time."""
-    n, m, degree = whole.n, whole.m, method.dense.shape[1]
+    """Write both rules' integrals from a over a width, which has the sign of the time.
+
+    A function apart, see `symode.kernels.along`: the trajectory, the steps of lam, the rest.
+    """
     for j in range(m):
         kronrod[j] = 0.0
         gauss[j] = 0.0
     for q in range(rule.shape[1]):
-        t = a + width * rule[0, q]
-        i = find_step(t, steps.t, n_steps, place[AT])
+        at = a + width * rule[0, q]
+        i = find_step(at, t, n_steps, place[AT])
         place[AT] = i
-        polynomial_at(steps.z[i], steps.k[i], (t - steps.t[i]) / steps.h[i], degree, n, lam)
-        trajectory_at(t, past, scratch)
-        call_product(
-            whole.address[VJP], t, scratch.z, 0, whole.p, 0, lam, 0, scratch.work, 0, out, 0
-        )
+        polynomial_at(z[i], k[i], (at - t[i]) / h[i], degree, n, lam)
+        i = find_step(at, past_t, n_past, count[CURSOR])
+        count[CURSOR] = i
+        polynomial_at(past_z[i], past_k[i], (at - past_t[i]) / past_h[i], past_degree, n, state)
+        call_product(address, at, state, 0, p, 0, lam, 0, work, 0, out, 0)
         # Backwards in time: the integral from the later end to the earlier has the opposite sign.
         w, v = -width * rule[1, q], -width * rule[2, q]
         if v == 0.0:
@@ -151,9 +156,13 @@ def integrate_products(
         elif length > 0.5 * remaining:
             length = 0.5 * remaining
         _panel(
-            method, past, whole, steps, n_steps, t, direction * length, rule, scratch, place,
-            lam, out, kronrod, gauss,
+            t, direction * length, rule, whole.address[VJP], whole.p, scratch.work, past.past.t,
+            past.past.h, past.past.z, past.past.k, past.n_past,
+            past.past_method.dense.shape[1], steps.t, steps.h, steps.z, steps.k, n_steps,
+            method.dense.shape[1], scratch.z, scratch.count, place, lam, out, kronrod, gauss,
+            whole.n, m,
         )  # fmt: skip
+        scratch.clock[Z_AT] = math.nan
         for j in range(m):
             gauss[j] = kronrod[j] - gauss[j]
             out[j] = mu_out[j] + kronrod[j]

@@ -1,9 +1,10 @@
 r"""Is the step size held down by stability? The tests that make `advance` return SWITCH.
 
 An explicit method leaves where :math:`|h|\rho(J)` stays at the edge of its stability region; its
-last two slopes at t + h tell, for the cost of one stage's combination and no call of f. An implicit
-method leaves where :math:`|h|\rho(J)` would be comfortable for the explicit one; a bound of
-:math:`\rho` from the Jacobian at hand tells, so that it never returns too early.
+last two slopes at t + h tell, for the cost of one stage's combination and no call of f. A method
+with one slope there (Bosh3) evaluates f in its embedded solution, each time it is looked at. An
+implicit method leaves where :math:`|h|\rho(J)` would be comfortable for the explicit one; a bound
+of :math:`\rho` from the Jacobian at hand tells, so that it never returns too early.
 
 Hairer & Wanner (1996), *Solving ODEs II*, section IV.2, eqs. 2.26 to 2.28.
 """
@@ -14,6 +15,7 @@ import math
 
 from symode.kernels.control import scale_of
 from symode.kernels.jit import by_type, inline
+from symode.kernels.rhs import evaluate
 from symode.kernels.types import (
     ADJOINT_OF,
     AGAINST,
@@ -26,6 +28,7 @@ from symode.kernels.types import (
     Method,
     Scratch,
     System,
+    T,
 )
 
 #: Accepted steps between two looks of an unsuspicious explicit, and implicit, method.
@@ -48,17 +51,25 @@ def _watch_explicit(
     if count[EVIDENCE] == 0 and count[WATCHED] % RARELY != 0:
         return False
     last, other = method.n_stages - 1, method.n_stages - 2
+    paired = abs(method.c[other] - 1.0) < 1e-14
+    if not paired:
+        _evaluate_embedded(method, system, h, scratch)
     dz, df = 0.0, 0.0
     for i in range(control.n_tested):
         size = max(abs(scratch.y[i]), abs(scratch.new[i]))
         scale = scale_of(control, i, size, scratch.peak[i])
         if not (0.0 < scale < math.inf):
             continue
-        total = 0.0
-        for s in range(last):
-            total += (method.a[last, s] - method.a[other, s]) * scratch.k[s, i]
+        total, slope = 0.0, scratch.k[method.n_dense, i]
+        if paired:
+            slope = scratch.k[other, i]
+            for s in range(last):
+                total += (method.a[last, s] - method.a[other, s]) * scratch.k[s, i]
+        else:
+            for s in range(method.n_stages):
+                total += method.e[0, s] * scratch.k[s, i]
         dz += (total / scale) ** 2
-        df += ((scratch.k[last, i] - scratch.k[other, i]) / scale) ** 2
+        df += ((scratch.k[last, i] - slope) / scale) ** 2
     if abs(h) * math.sqrt(dz) > ROUNDING / control.rtol and df > control.limit**2 * dz:
         count[EVIDENCE] += 1
         count[AGAINST] = 0
@@ -89,6 +100,20 @@ def _watch_implicit(
         return bool(count[EVIDENCE] >= count[PATIENCE])
     count[EVIDENCE] = 0
     return False
+
+
+@inline
+def _evaluate_embedded(method: Erk, system: System, h: float, scratch: Scratch) -> None:
+    """Evaluate f at t + h in the solution of lower order: the second slope there.
+
+    Into the row that only the way back uses, from a state that the next step overwrites.
+    """
+    for i in range(scratch.y.size):
+        total = 0.0
+        for s in range(method.n_stages):
+            total += method.e[0, s] * scratch.k[s, i]
+        scratch.stage[i] = scratch.new[i] - h * total
+    evaluate(system, scratch.clock[T] + h, scratch.stage, scratch, scratch.k, method.n_dense)
 
 
 @by_type(0, {kind: _watch_implicit for kind in ADJOINT_OF} | {Erk: _watch_explicit})

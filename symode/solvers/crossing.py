@@ -30,6 +30,7 @@ def take_portion(forward: Forward, budget: int) -> int:
     """Take at most so many steps."""
     from symode.kernels.loop import advance
 
+    forward.entering()
     while True:
         status = int(
             advance(
@@ -42,6 +43,19 @@ def take_portion(forward: Forward, budget: int) -> int:
         if status != FULL:
             return status
         forward.enlarge()
+
+
+def forget_after(forward: Forward, first: int, step: int, peak: Floats, group: float) -> None:
+    """Let the largest values seen be those before a step, not of steps beyond a moment.
+
+    ``peak`` and ``group`` are those before the step ``first``. Beyond the moment f is another one:
+    what a state did there says nothing, and how far a portion went must not matter.
+    """
+    scratch, n = forward.scratch, forward.system.n
+    scratch.peak[:] = peak
+    inside = np.abs(forward.store.z[first : step + 1]).max(axis=0)
+    np.maximum(scratch.peak[:n], inside, out=scratch.peak[:n])
+    scratch.clock[kt.GROUP] = group
 
 
 def run_to_target(forward: Forward) -> int:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from symode.codegen.backends import compile_kernels
 from symode.codegen.compiled import NativeModel
+from symode.equations.delays import same_moments
 from symode.equations.equations import Equations
 from symode.solvers.calls import CallMemory, NativeCall
 from symode.solvers.options import SolverOptions
@@ -92,6 +93,11 @@ class EventFunctions:
             return ()
         pairs = zip(self.frozen.timed, self.frozen.parameters, strict=True)
         return tuple(timed and found.isdisjoint(places) for timed, found in pairs)
+
+    @cached_property
+    def twins(self) -> tuple[tuple[int, ...], ...]:
+        """States whose moments are the same where they are equal, see `same_moments`."""
+        return same_moments(self.equations)
 
     @cached_property
     def graphs(self) -> dict[str, tuple[str, Graph]]:

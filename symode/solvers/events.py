@@ -16,7 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symode.kernels import types as kt
-from symode.solvers.crossing import MOST, Watch, run_to_target, step_to_root, take_portion
+from symode.solvers.crossing import (
+    MOST,
+    Watch,
+    forget_after,
+    run_to_target,
+    step_to_root,
+    take_portion,
+)
 from symode.solvers.firing import CROWD, Firing
 from symode.solvers.modes import Modes
 from symode.solvers.stops import pass_corner
@@ -100,25 +107,27 @@ class EventRun(Firing):
         """Step to the target or the first root; return the status and the roots found there."""
         if self.watch is None:
             return run_to_target(forward), []
-        seen, budget = int(forward.scratch.count[kt.STEPS]), self.stretch
-        hidden, taken = self.modes.live(), 0
+        budget, hidden, taken = self.stretch, self.modes.live(), 0
         while True:
-            status = take_portion(forward, budget)
-            found = self.watch.first(forward, seen, self.signs, hidden, self.fresh, self.released)
+            room = forward.room(budget)
+            seen = int(forward.scratch.count[kt.STEPS])
+            past = forward.scratch.peak.copy(), float(forward.scratch.clock[kt.GROUP])
+            status = take_portion(forward, room)
+            fresh = self.fresh - forward.rolled
+            found = self.watch.first(forward, seen, self.signs, hidden, fresh, self.released)
             if found is not None:
                 step, roots, beyond = found
+                forget_after(forward, seen, step, *past)
                 self.seen.update(beyond)
                 self.stretch = min(MOST, max(FIRST, taken + step - seen + 2))
                 return self._land(forward, step, roots)
             if status == SWITCH:
                 forward.switch()
                 self.fresh = -1
-                seen = 0
             elif status != PAUSED:
                 return status, []
             else:
                 taken += int(forward.scratch.count[kt.STEPS]) - seen
-                seen = int(forward.scratch.count[kt.STEPS])
             budget = min(2 * budget, MOST)
 
     def _land(
@@ -131,5 +140,9 @@ class EventRun(Firing):
         same = 64 * np.spacing(max(abs(t), abs(moment))) + 1e-13 * abs(h)
         found = [k for s, k in roots if abs(t + s * h - moment) <= same]
         forward.back_to(step, y, "the step of an event")
-        status = step_to_root(self.bound, forward, found[0], moment, t, h)
+        forward.rolls = False
+        try:
+            status = step_to_root(self.bound, forward, found[0], moment, t, h)
+        finally:
+            forward.rolls = True
         return status, found if status == SUCCESS else []

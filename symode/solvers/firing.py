@@ -261,7 +261,7 @@ class Firing:
         self.released = frozenset(
             k for k, value in enumerate(values) if abs(value) <= noise.get(k, 0.0)
         )
-        self.fresh = int(forward.scratch.count[kt.STEPS])
+        self.fresh = forward.rolled + int(forward.scratch.count[kt.STEPS])
         switched = modes.tobytes() != self.modes.values.tobytes()
         if switched:
             # f goes on across switches of some kinds: when they turn is no matter then.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,6 +97,9 @@ class Forward:
     events: EventRun | None = None
     stops: Callable[[Floats], Floats] | None = None
     tells: bool = False
+    #: Steps of the segment that are no longer stored, and whether there may be such.
+    rolled: int = field(default=0, init=False)
+    rolls: bool = field(default=True, init=False)
 
     def __post_init__(self) -> None:
         n, options = self.system.n, self.options
@@ -199,10 +202,18 @@ class Forward:
             )
 
         while True:
+            self.entering()
             status = self.driver.run(enter)
             if status != SWITCH:
                 return status
             self.switch()
+
+    def entering(self) -> None:
+        """Look at the solve where the loop is about to be entered."""
+
+    def room(self, budget: int) -> int:
+        """Return how many steps of a portion of steps there is room for."""
+        return budget
 
     # -- segments --------------------------------------------------------------------------------
 

@@ -152,9 +152,11 @@ def solver_error(
         )
     stiff = isinstance(tableau, ExplicitTableau) and _is_stiff(tableau, jacobian, t, z, h)
     if stiff and status in (MAX_STEPS, STEP_TOO_SMALL):
+        # "auto" itself may stay explicit where tangents hold its steps just below the edge.
+        other = "" if forward.options.stiff else ", or 'auto', which switches by itself"
         parts.append(
             f"The problem is stiff here: the step size is held down by stability, not accuracy. "
-            f"Use solver={DEFAULT_STIFF!r}, or 'auto', which switches by itself."
+            f"Use solver={DEFAULT_STIFF!r}{other}."
         )
     elif (
         status in (MAX_STEPS, STEP_TOO_SMALL)

@@ -167,6 +167,14 @@ class EventJump:
         """Return dt*/dz and dt*/dtheta, on which all causes agree."""
         n, rows = self.bound.functions.n, self._rows(z, before)
         if not _agree(rows):
+            for group in self.bound.functions.twins:
+                # Moments that were put there together: one stands for all.
+                for j in group:
+                    first = next(i for i in group if z[i] == z[j])
+                    for row in rows if first != j else ():
+                        row[first] += row[j]
+                        row[j] = 0.0
+        if not _agree(rows):
             raise GradientError(
                 f"The events {self.names} meet at t = {self.t:.10g} by chance: moving a parameter "
                 "changes their order, so the gradient is not defined here."

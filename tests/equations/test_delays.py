@@ -7,7 +7,7 @@ import pytest
 import sympy as sp
 
 import symode
-from symode.errors import ModelError, SolverError
+from symode.errors import GradientError, ModelError, SolverError
 
 t, x, y, k, c, a, d, e = sp.symbols("t x y k c a d e", positive=True)
 TIGHT = {"rtol": 1e-11, "atol": 1e-13}
@@ -52,6 +52,30 @@ def test_initial_values_may_leave_out_what_waits() -> None:
     for z0 in ([1.0, 0.0], {x: 1.0, "y": 0.0}):
         assert model.gradient(loss, (0, 3), THETA, z0=z0).value == pytest.approx(known, rel=1e-9)
         assert model.solve((0, 3), THETA, z0=z0)["x"][-1] == pytest.approx(known, rel=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_two_of_one_trigger_and_delay_come_together_and_have_a_gradient(method: str) -> None:
+    late = {"delay": d + x**2, "use_trigger_values": False}
+    events = [symode.Event(x < c, {x: x + e}, name="add", priority=1, **late),
+              symode.Event(x < c, {y: y + x}, name="copy", **late)]  # fmt: skip
+    model = symode.Model({x: -k * x, y: 0}, [k, c, d, e], time=t, initial={x: 1, y: 0},
+                         events=events)  # fmt: skip
+    theta = {key: THETA[key] for key in (k, c, d, e)}
+    found = model.gradient(symode.Loss(terminal=x * y), (0, 3), theta, method=method, **TIGHT)
+    due = sp.log(1 / c) / k + d + c**2
+    raised = sp.exp(-k * due) + e
+    known = raised**2 * sp.exp(-k * (3 - due))
+    assert found.value == pytest.approx(float(known.subs(theta)), rel=1e-9)
+    for symbol in theta:
+        wanted = float(sp.diff(known, symbol).subs(theta))
+        assert found.theta[symbol.name] == pytest.approx(wanted, rel=1e-7, abs=1e-8), symbol
+    apart = symode.Event(x < c, {y: 1}, name="apart", delay=d + c * x)
+    with pytest.raises(GradientError, match="meet at t"):
+        # The same moment by another expression is a meeting by chance.
+        symode.Model({x: -k * x, y: 0}, [k, c, d, e], time=t, initial={x: 1, y: 0},
+                     events=[events[0], apart]).gradient(
+            symode.Loss(terminal=x * y), (0, 3), theta, method=method, **TIGHT)  # fmt: skip
 
 
 def test_one_that_does_not_persist_is_withdrawn_and_others_wait_side_by_side() -> None:

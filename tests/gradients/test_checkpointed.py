@@ -11,6 +11,7 @@ from cases import CASES, LOSSES
 import symode
 from symode.errors import GradientError, OptionError, SolverError
 from symode.gradients.methods.checkpointed import CheckpointedRunner
+from symode.gradients.rolling import RollingForward
 from symode.gradients.schedule import Held, best_split, fewest_runs, reach, repetitions
 from symode.gradients.value_and_grad import make_task
 from symode.solvers.methods import METHODS as SOLVERS
@@ -163,13 +164,13 @@ def test_options_exclude_each_other():
 
 def test_a_replay_that_does_not_meet_the_next_segment_is_an_error(monkeypatch):
     runner = runner_of(1000, checkpoints=3, segment=50)
-    restore = CheckpointedRunner._restore
+    restore = RollingForward._restore
 
-    def disturbed(self, unit):
-        restore(self, unit)
-        self.forward.scratch.y[0] *= 1 + 1e-15
+    def disturbed(self, start):
+        restore(self, start)
+        self.scratch.y[0] *= 1 + 1e-15
 
-    monkeypatch.setattr(CheckpointedRunner, "_restore", disturbed)
+    monkeypatch.setattr(RollingForward, "_restore", disturbed)
     with pytest.raises(GradientError, match="not what it was"):
         runner(THETA, Z0)
 

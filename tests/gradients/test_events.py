@@ -138,6 +138,23 @@ def test_the_bounce_has_the_slopes_of_its_closed_form() -> None:
         assert np.array(found.theta) == pytest.approx(np.array(slopes), rel=1e-9)
 
 
+@pytest.mark.parametrize("checkpoints, segment", [(1, 1), (2, 3), (2, 7)])
+@pytest.mark.parametrize("solver", ["tsit5", "rodas5p"])
+@pytest.mark.parametrize("name", CASES)
+def test_checkpoints_give_the_discrete_adjoint_bit_by_bit(name, solver, checkpoints, segment):
+    model, parts, span, theta = CASES[name]()
+    method = symode.CheckpointedAdjoint(checkpoints=checkpoints, segment=segment)
+    one, two = (
+        model.gradient(Loss(*parts), span, theta, method=m, solver=solver, rtol=1e-7, atol=1e-9)
+        for m in ("discrete", method)
+    )
+    for part in ("value", "theta", "z0", "t0", "t1", "times"):
+        assert np.array_equal(getattr(one, part), getattr(two, part)), part
+    assert one.stats["forward"].steps == two.stats["forward"].steps > segment
+    # A unit is solved again at most so often; those before moments start from these.
+    assert two.stats["recomputed"] <= two.stats["repetitions"] * two.stats["forward"].steps
+
+
 @pytest.mark.parametrize("method", [*METHODS, *JUDGES], ids=lambda method: method.name)
 def test_every_method_is_right_or_refuses(method) -> None:
     model, parts, span, theta = _dose()
@@ -261,6 +278,7 @@ def test_a_fit_finds_the_time_of_a_dose() -> None:
 
 ADJOINTS = [
     symode.DiscreteAdjoint(),
+    symode.CheckpointedAdjoint(checkpoints=2, segment=3),
     symode.InterpolatingAdjoint(),
     symode.GaussAdjoint(),
     symode.BacksolveAdjoint(),

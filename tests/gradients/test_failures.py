@@ -124,3 +124,17 @@ def test_no_warning_escapes_from_numpy(recwarn):
         )  # fmt: skip
         assert np.isfinite(gradient.theta).all()
     assert not recwarn.list
+
+
+def test_auto_where_it_stays_explicit_does_not_advise_itself():
+    # Fuel that has burnt to 1e-20 tells no state of its rate of 1e6: only tangents feel it.
+    heat, a, b, c = sp.symbols("T a b c")
+    burning = X * sp.exp(20 * (1 - 1 / heat))
+    model = symode.Model(
+        {X: -a * burning, heat: b * burning - c * (heat - 1)}, parameters=[a, b, c]
+    )
+    with pytest.raises(SolverError, match=r"stiff here.* Use solver='rodas5p'\.$"):
+        model.gradient(
+            symode.Loss(terminal=heat), (0, 10), theta=[0.5, 2.0, 0.1], z0=[1.0, 1.0],
+            method=symode.ForwardSensitivity(), rtol=1e-9, atol=1e-12, max_steps=2000,
+        )  # fmt: skip

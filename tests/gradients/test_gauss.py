@@ -119,3 +119,17 @@ def test_an_integral_below_the_error_of_lam_is_refused(rtol):
     # Unrefused, it came out 30 times its size wrong at rtol 1e-6, and by 14 % at 1e-8.
     with pytest.raises(GradientError, match=r"times less than .* Use DiscreteAdjoint"):
         robertson.gradient(loss, (0, 4e10), theta=theta, method="gauss", **options)
+
+
+def test_all_methods_of_one_solve_know_the_size_of_lam():
+    # One compiled function runs both passes until the method changes; then segments do.
+    stiff = symode.Model({X: Y, Y: K * (1 - X**2) * Y - X}, parameters=[K])
+    loss = symode.Loss(observations=[(t, X**2) for t in (10.0, 100.0)])
+    options = {"theta": [100.0], "z0": [2.0, 0.0], "solver": "auto", "atol": 1e-10}
+    found = stiff.gradient(loss, (0, 100), method=GAUSS, rtol=RTOL, **options)
+    known = stiff.gradient(loss, (0, 100), method="discrete", rtol=1e-10, **options)
+    segments = found.stats["backward"].segments
+    assert len({segment.solver for segment in segments}) > 1
+    # The relaxation oscillation multiplies what the forward pass errs by some thousand.
+    assert found.theta["k"] == pytest.approx(known.theta["k"], rel=1e4 * RTOL)
+    assert np.asarray(found.z0) == pytest.approx(np.asarray(known.z0), rel=1e4 * RTOL)

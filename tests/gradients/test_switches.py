@@ -207,6 +207,19 @@ def test_grazing_a_kink_is_no_matter_and_grazing_a_jump_is_refused(method) -> No
                       rtol=1e-2, atol=1e-2)  # fmt: skip
 
 
+@pytest.mark.parametrize("checkpoints, segment", [(1, 1), (2, 7)])
+@pytest.mark.parametrize("name", CASES)
+def test_checkpoints_give_the_discrete_adjoint_bit_by_bit(name, checkpoints, segment) -> None:
+    model, loss, span, theta = _case(name)
+    method = symode.CheckpointedAdjoint(checkpoints=checkpoints, segment=segment)
+    one, two = (
+        model.gradient(loss, span, theta, method=m, rtol=1e-7, atol=1e-9)
+        for m in ("discrete", method)
+    )
+    for part in ("value", "theta", "z0", "t0", "t1", "times"):
+        assert np.array_equal(getattr(one, part), getattr(two, part)), part
+
+
 CONTINUOUS = [symode.InterpolatingAdjoint(), symode.GaussAdjoint(), symode.BacksolveAdjoint()]
 
 

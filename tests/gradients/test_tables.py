@@ -147,6 +147,17 @@ def test_discrete_gradients_through_corners_are_those_of_the_computed_numbers() 
             assert one.value == pytest.approx(exact.value, rel=1e-3, abs=1e-5)
 
 
+def test_checkpoints_stop_at_corners_as_the_discrete_adjoint_does() -> None:
+    model = forced("constant")
+    loss = symode.Loss(terminal=x**2, observations={1.7: x, 2.0: 3 * x})
+    for theta in ([0.8, 1.3], [0.8, 0.0]):
+        one, two = (
+            model.gradient(loss, (0, 3.2), theta, method=method, rtol=1e-6, atol=1e-8)
+            for method in ("discrete", symode.CheckpointedAdjoint(checkpoints=1, segment=2))
+        )
+        assert np.array_equal(one.theta, two.theta) and one.value == two.value
+
+
 def test_a_short_pulse_is_not_missed_forwards_or_backwards() -> None:
     pulse = Table([0, 731.0, 731.001], [0.0, 1000.0, 0.0], "constant")
     model = symode.Model({x: u}, initial={x: 0}, inputs={u: pulse})

@@ -14,7 +14,14 @@ from symode.solvers.methods import METHODS, get_method
 from symode.solvers.options import make_options
 from symode.solvers.segments import can_watch
 
-WATCHING = [m for m in METHODS if not get_method(m).implicit and can_watch(get_method(m))]
+#: Those that need no call of f: its address is none here.
+WATCHING = [
+    m
+    for m in METHODS
+    if not get_method(m).implicit
+    and can_watch(get_method(m))
+    and get_method(m).c[get_method(m).n_stages - 2] == 1.0
+]
 
 
 @numba.njit(**OPTIONS)

@@ -91,6 +91,7 @@ def make_forward(
     takes_mass: bool = False,
     takes_events: bool = False,
     tells: bool = False,
+    kind: type[Forward] = Forward,
 ) -> Forward:
     """Return the memory of the task's forward pass.
 
@@ -104,7 +105,7 @@ def make_forward(
     if not takes_events:
         refuse_events(task.equations, "This gradient method", USE_JUMPS)
     size = task.n if tangent_atol is None else task.n + tangent_atol.size
-    forward = Forward(
+    forward = kind(
         system,
         task.options,
         make_observations(task.times, size),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from symode.errors import GradientError, OptionError
+from symode.gradients.jumps import check_jumps, pull_jump, slopes_at_observations
 from symode.gradients.methods.base import (
     Floats,
     begin,
@@ -15,14 +16,15 @@ from symode.gradients.methods.base import (
     failed_forward,
 )
 from symode.gradients.methods.watched import WatchedRunner
-from symode.gradients.schedule import Held, best_split, fewest_runs, repetitions
+from symode.gradients.rolling import Leg, RollingForward
+from symode.gradients.schedule import fewest_runs, repetitions
 from symode.gradients.task import Task
 from symode.gradients.unlocated import Jumps
 from symode.kernels import types as kt
 from symode.solvers import native
+from symode.solvers.jumps import EventJump
 from symode.solvers.methods import get_method
-from symode.solvers.segments import Checkpoint, Stepper
-from symode.status import FULL, MAX_STEPS, PAUSED, SUCCESS, SWITCH
+from symode.status import PAUSED, SUCCESS
 
 #: Bytes used where neither memory nor checkpoints are given.
 MEMORY = 64 * 2**20
@@ -50,6 +52,9 @@ class CheckpointedAdjoint:
     A segment is solved again with the same step control from the same numbers, so the steps, and
     the gradient, are those of DiscreteAdjoint; where a segment does not meet the next one bit by
     bit, there is an error. ``stats`` holds the steps run again, the fewest possible and the bytes.
+
+    Where events, switches of f, corners of inputs or changes of the method divide the solve, a
+    small state is kept for each such moment besides, counted in ``stats["bytes"]``.
 
     Parameters
     ----------
@@ -104,7 +109,7 @@ class CheckpointedAdjoint:
 
     def prepare(self, task: Task) -> CheckpointedRunner:
         """Compile what the task needs; return the function that computes."""
-        return CheckpointedRunner(task, (), self)
+        return CheckpointedRunner(task.with_switches(), (), self)
 
     def plan(self, step: int, checkpoint: int) -> tuple[int, int]:
         """Return how many checkpoints, and steps of a segment, there may be.
@@ -147,7 +152,10 @@ class CheckpointedRunner(WatchedRunner):
 
     kernels = ("vjp",)
     derivative = "second"
+    takes_events = True
     switches = True
+    kind = RollingForward
+    forward: RollingForward
 
     def __init__(self, task: Task, watched: tuple[int, ...], options: CheckpointedAdjoint) -> None:
         super().__init__(task, watched)
@@ -160,15 +168,15 @@ class CheckpointedRunner(WatchedRunner):
         fixed = 2 + isinstance(forward.method, kt.Chebyshev)
         self.step_bytes = 8 * ((max(stages) + 1) * task.n + fixed)
         self.checkpoint_bytes = forward.take().nbytes + OVERHEAD
-        self.limit, self.segment = options.plan(self.step_bytes, self.checkpoint_bytes)
-        forward.capacity = min(self.segment, FIRST)
-        forward.driver.on_full = None
-        self._owner: Stepper | None = None
-        self._own_store()
+        forward.limit, forward.unit_steps = options.plan(self.step_bytes, self.checkpoint_bytes)
+        forward.fit(FIRST)
         self._found: dict[str, object] = {}
 
     def _sibling(self, watched: tuple[int, ...]) -> CheckpointedRunner:
         return CheckpointedRunner(self.task, watched, self.options)
+
+    def _refuse_jumps(self, theta: Floats, z0: Floats | None) -> None:
+        """Leave it to the first pass, whose units fit into memory."""
 
     def _run(self, theta: Floats, z0: Floats | None) -> Floats:
         from symode.kernels.gradient import close_gradient, loss_value
@@ -178,194 +186,97 @@ class CheckpointedRunner(WatchedRunner):
         self.z0[:] = start
         tangents = np.zeros(forward.scratch.y.size - task.n)
         forward.reset(np.concatenate([start, tangents]), task.t0, task.t1)
-        self._own_store()
         if self.watched:
             self._start_tangents(theta, z0)
         forward.driver.seconds = 0.0
-        self._again = self._most = 0
-        self._first_pass()
-        stats, scratch = forward.stats, forward.scratch
-        peak = scratch.peak[: task.n_watched].copy()
+        jumps = Jumps.of(task)
+        forward.looks = None if jumps is None else lambda t, z: jumps.look(t, z, theta)
+        status = forward.run()
+        if status != SUCCESS:
+            raise failed_forward(task, forward, status)
+        forward.settle()
+        if forward.events is not None:
+            check_jumps(task, forward.events)
+        stats, scratch, peak = forward.stats, forward.scratch, self._peak()
         loss_value(self.system, forward.observations, self.table, scratch, self.gradient)
-        scratch.k[forward.method.n_dense] = 0.0
+        slopes_at_observations(task, forward, self.table)
         self._backward()
         close_gradient(
             self.system, self.table, task.t0, self.z0, forward.scratch, self.gradient, z0 is None
         )
         check_finite(task, self.gradient)
-        units, most = self.units, repetitions(self.limit, self.units)
-        self._found = {
-            "method": "checkpointed",
-            "forward": stats,
-            "checkpoints": self.limit,
-            "segment": self.segment,
-            "segments": units,
-            "recomputed": self._again,
-            "fewest_recomputed": fewest_runs(self.limit, units) * self.segment,
-            "repetitions": most,
-            "bytes": self._most * self.checkpoint_bytes
-            + forward.store.h.size * self.step_bytes + 16,
-        }  # fmt: skip
+        self._found = {"method": "checkpointed", "forward": stats, **self._cost()}
         return peak
 
-    def _refuse_jumps(self, theta: Floats, z0: Floats | None) -> None:
-        """Leave it to the first pass, whose segments fit into memory."""
-        self._theta = theta
-
-    # -- solving a segment --------------------------------------------------------------------
-
-    def _own_store(self) -> None:
-        """Give the current method memory for its steps; there is one such memory at a time."""
-        forward = self.forward
-        if self._owner is not forward.stepper:
-            # Dropped before the new one is made.
-            forward.store = native.no_store(forward.method, self.task.n)
-            self._store = forward.store
-            self._store = native.make_store(forward.method, self.task.n, forward.capacity)
-            self._owner = forward.stepper
-        forward.store = self._store
-
-    def _switch(self) -> None:
-        """Go on with the other method."""
-        # A closed segment must not hold its steps.
-        self.forward.store = native.no_store(self.forward.method, self.task.n)
-        self.forward.switch()
-        self._own_store()
-
-    def _solve(self, most: int) -> int:
-        """Solve on for ``most`` steps, counted from 0; return FULL where they are not the last."""
-        from symode.kernels.loop import advance
-
-        forward, count = self.forward, self.forward.scratch.count
-        count[kt.BEFORE] += count[kt.STEPS]
-        count[kt.STEPS] = 0
-        control = forward.control._replace(max_steps=most + int(count[kt.BEFORE]))
-        while True:
-            store = forward.store
-            status = forward.driver.run(
-                lambda budget, store=store: advance(  # type: ignore[misc]
-                    forward.method, forward.stepper.system, control, store, forward.observations,
-                    forward.scratch, budget,
-                )
-            )  # fmt: skip
-            if status == FULL and forward.store.h.size < self.segment:
-                self._store = grown(forward.store, min(2 * store.h.size, self.segment))
-                forward.store = self._store
-            elif status == MAX_STEPS and count[kt.STEPS] == most:
-                return FULL
-            else:
-                return status
-
-    def _first_pass(self) -> None:
-        """Solve to the end, with checkpoints; the store keeps the last segment."""
-        task, forward = self.task, self.forward
-        allowed, jumps = task.options.max_steps, Jumps.of(task)
-        self.held = Held(self.limit)
-        self.saved: dict[int, Checkpoint] = {}
-        #: Units that start with another method than the one before ended with.
-        self.starts = {0}
-        self.units = done = here = 0
-        while True:
-            self._keep(self.units)
-            status = self._solve(min(self.segment, allowed - done))
-            count = forward.scratch.count
-            self.steps = int(count[kt.STEPS])
-            if jumps is not None:
-                store = forward.store
-                jumps.look(store.t[: self.steps + 1], store.z[: self.steps + 1], self._theta)
-            done, here, self.units = done + self.steps, here + self.steps, self.units + 1
-            if status in (FULL, SWITCH) and done < allowed:
-                if status == SWITCH:
-                    count[kt.STEPS], count[kt.BEFORE] = here, done - here
-                    self._switch()
-                    self.starts.add(self.units)
-                    here = 0
-                continue
-            if status != SUCCESS:
-                failed = MAX_STEPS if status in (FULL, SWITCH) else status
-                raise failed_forward(task, forward, failed)
-            # For the statistics: all steps of this method's segment.
-            count[kt.STEPS], count[kt.BEFORE] = here, done - here
-            return
-
-    def _keep(self, unit: int) -> None:
-        """Keep the present state as that before a unit, by the rule for an unknown end."""
-        dropped = self.held.place(unit)
-        if dropped is not None:
-            del self.saved[dropped]
-        self._save(unit)
-
-    def _save(self, unit: int) -> None:
-        self.saved[unit] = self.forward.take()
-        self._most = max(self._most, len(self.saved))
-
-    def _restore(self, unit: int) -> None:
-        self.forward.restore(self.saved[unit])
-        self._own_store()
+    def _cost(self) -> dict[str, object]:
+        """Return what was kept and what was done again."""
+        forward, units = self.forward, len(self.forward.units)
+        if len(forward.legs) + forward.marked == 1:
+            fewest = fewest_runs(forward.limit, units) * forward.unit_steps
+        else:
+            # Each once but the last: every segment has its start.
+            fewest = sum(steps for steps, _ in forward.units[:-1])
+        # The state at the start is among those of the segments.
+        kept = (forward.most + 1) * self.checkpoint_bytes
+        kept += sum(leg.nbytes + OVERHEAD for leg in forward.legs[1:])
+        kept += forward.marked * (forward.legs[0].nbytes + OVERHEAD)
+        return {
+            "checkpoints": forward.limit,
+            "segment": forward.unit_steps,
+            "segments": units,
+            "recomputed": forward.again,
+            "fewest_recomputed": fewest,
+            "repetitions": repetitions(forward.limit, units),
+            "bytes": kept + forward.largest * self.step_bytes + 16,
+        }
 
     # -- going back ---------------------------------------------------------------------------
 
     def _backward(self) -> None:
-        """Transpose all segments, the last first."""
+        """Transpose all units, the last first, and the jumps between segments."""
         forward = self.forward
-        for unit in range(self.units - 1, -1, -1):
-            if unit < self.units - 1:
-                # What the segment must end with, bit by bit, is what the next one began with.
-                store, shared = forward.store, forward.scratch.k[forward.method.n_dense]
-                after = np.append(store.z[0], store.t[0])
-                # The stage that two steps share is shared by steps of one method.
-                carry = np.zeros_like(shared) if unit + 1 in self.starts else shared.copy()
-                first = self._bring_back(unit)
-                store, count = forward.store, forward.scratch.count
-                steps = int(count[kt.STEPS])
-                if not np.array_equal(np.append(store.z[steps], store.t[steps]), after):
-                    raise GradientError(
-                        f"Solved again up to t = {after[-1]:.10g}, the state is not what it was: "
-                        "the right-hand side is not a function of its arguments alone, or its "
-                        "solver keeps more between steps than is known here. Use "
-                        "DiscreteAdjoint()."
-                    )
-                forward.scratch.k[forward.method.n_dense] = carry
-            else:
-                count = forward.scratch.count
-                first, steps = self.saved[unit].n_observed, self.steps
-                count[kt.NEXT_OBS] = self.task.times.size
-            # Steps are counted from the segment's start: those of other segments are not its own.
-            forward.observations.step[:first] = -1
-            count[kt.LEFT] = steps
-            self._transpose(last=unit in self.starts)
+        segments = forward.segments
+        stop = len(forward.units)
+        for i in range(len(segments) - 1, -1, -1):
+            segment, leg = segments[i], forward.legs[i]
+            jump, here = segment.jump, stop > leg.first
+            n_observed = self.task.times.size if i == len(segments) - 1 else segment.stop
+            if isinstance(jump, EventJump):
+                forward.enter_modes(jump.before)
+            if here:
+                self._load(leg, stop - 1, leg.end)
+                forward.scratch.count[kt.NEXT_OBS] = n_observed
+            if isinstance(jump, EventJump):
+                steps = int(forward.scratch.count[kt.STEPS]) if here else 0
+                pulled = replace(segment, store=forward.store, steps=steps)
+                pull_jump(self.task, forward, pulled, self.table, self.gradient)
+            # The slope that two steps share is never shared by segments.
+            carry = np.zeros(self.task.n)
+            for unit in range(stop - 1, leg.first - 1, -1):
+                self._load(leg, unit, np.append(forward.store.z[0], forward.store.t[0]))
+                shared = forward.scratch.k[forward.method.n_dense]
+                shared[: carry.size], shared[carry.size :] = carry, 0.0
+                forward.scratch.count[kt.LEFT] = forward.scratch.count[kt.STEPS]
+                self._transpose(last=unit == leg.first)
+                carry = shared[: carry.size].copy()
+            stop = leg.first
 
-    def _bring_back(self, unit: int) -> int:
-        """Solve a segment again and keep its steps; return its first observation."""
-        held = self.held
-        for gone in held.drop_from(unit + 1):
-            del self.saved[gone]
-        at = held.units[-1]
-        self._restore(at)
-        while at < unit:
-            room = self.limit - len(held.units) + 1
-            stride = best_split(room, unit - at + 1) if room > 1 else unit - at
-            for _ in range(stride):
-                if self._again_over() == SWITCH:
-                    self._switch()
-            at += stride
-            if room > 1 and at < unit:
-                held.insert(at)
-                self._save(at)
-        first = int(self.forward.scratch.count[kt.NEXT_OBS])
-        self._again_over()
-        return first
-
-    def _again_over(self) -> int:
-        """Solve one unit again; return FULL, or SWITCH where its method ends with it."""
-        # Kept although overwritten: an implicit step that is kept evaluates f once more.
-        status = self._solve(self.segment)
-        if status not in (FULL, SWITCH):
-            raise failed_backward(
-                self.task, self.forward.t, status, "Solving a segment again failed."
+    def _load(self, leg: Leg, unit: int, end: Floats) -> None:
+        """Have the steps of a unit in memory; it ends with this (z, t), bit by bit."""
+        forward = self.forward
+        if forward.loaded == unit:
+            return
+        status = forward.bring_back(leg, unit)
+        if status != SUCCESS:
+            raise failed_backward(self.task, forward.t, status, "Solving a segment again failed.")
+        store, steps = forward.store, int(forward.scratch.count[kt.STEPS])
+        if not np.array_equal(np.append(store.z[steps], store.t[steps]), end):
+            raise GradientError(
+                f"Solved again up to t = {end[-1]:.10g}, the state is not what it was: "
+                "the right-hand side is not a function of its arguments alone, or its "
+                "solver keeps more between steps than is known here. Use "
+                "DiscreteAdjoint()."
             )
-        self._again += int(self.forward.scratch.count[kt.STEPS])
-        return status
 
     def _transpose(self, last: bool) -> None:
         """Carry lam over the stored segment."""
@@ -390,18 +301,3 @@ class CheckpointedRunner(WatchedRunner):
         """Return what the last call cost."""
         found: dict[str, object] = self._last._found
         return found
-
-
-def grown(store: kt.Store, capacity: int) -> kt.Store:
-    """Return a store of this capacity with the same content."""
-    new = kt.Store(
-        keep=store.keep,
-        t=np.empty(capacity + 1),
-        h=np.empty(capacity),
-        z=np.empty((capacity + 1, *store.z.shape[1:])),
-        k=np.empty((capacity, *store.k.shape[1:])),
-        member=np.zeros(capacity if store.member.size else 0, dtype=np.int64),
-    )
-    for old, fresh in zip(store[1:], new[1:], strict=True):
-        fresh[: old.shape[0]] = old
-    return new

@@ -35,7 +35,7 @@ class DiscreteAdjoint:
     of the true J falls with the solver's tolerance. Cost: one forward pass, and one
     vector-Jacobian product per stage. Memory: :math:`8 (S + 1) n + 16` bytes a step for S stages.
     Serves every solver of symode, explicit and stiff. Where stability holds the steps of an
-    explicit one down, a tangent joins the error norm (not with "bosh3", which does not see it).
+    explicit one down, a tangent joins the error norm.
 
     The steps are chosen for z, not for its sensitivities. Where a parameter is exactly 0 or a state
     0 throughout, the tangents in these directions are added to the error norm; an accidental
@@ -163,14 +163,7 @@ class DiscreteRunner(WatchedRunner):
         if forward.closed:
             self._back(forward.end(), z0 is None)
         check_finite(task, self.gradient)
-        # What is 0 up to the first moment says nothing about the steps on the way there.
-        peak = forward.scratch.peak[: task.n_watched].copy()
-        if forward.events is None:
-            return peak
-        idle = forward.events.idle[: task.n_watched]
-        places = [i for i in task.asked.z0 if i < idle.size and idle[i]]
-        peak[places] = 0.0
-        return peak
+        return self._peak()
 
     def _back(self, segments: list[Segment], from_initial: bool = False) -> None:
         """Carry lam from the start of the last segment to t0, over all before it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -27,6 +28,7 @@ from symode.gradients.methods.continuous import (
     start_segment,
 )
 from symode.gradients.task import Task
+from symode.gradients.unlocated import refuse_jumps
 from symode.kernels import types as kt
 from symode.solvers import native
 from symode.solvers.jumps import EventJump
@@ -39,8 +41,9 @@ from symode.status import MAX_STEPS, SUCCESS, SWITCH
 #: Bytes of backward steps kept for the quadrature, and the fewest steps: what a second-level cache
 #: holds. They are read again at every jump of lam, or when there is no more room.
 CHUNK_MEMORY, CHUNK = 2**18, 64
-#: Share of rtol that lam may miss in one step, in the scaled norm of the gradient.
-LAM_SHARE = 1.0
+#: Estimated error that lam may have in one step, in rtol, in the scaled norm of the gradient: by
+#: explicit pairs of high order, whose steps err less than their estimates, and by all others.
+LAM_SHARE, HIGH = {True: 3.0, False: 1.0}, 5
 #: Share of dJ/dtheta that the error of lam may cost before the gradient is refused.
 MOST_LOST = 0.03
 
@@ -96,6 +99,7 @@ class _Along(NamedTuple):
 
     adjoint: kt.Field
     whole: kt.Field
+    control: kt.Control
     scratch: kt.Scratch
     chunk: kt.Store
     rows: Floats
@@ -117,13 +121,19 @@ class GaussRunner(ContinuousRunner):
         # The quadrature bounds its own panels; steps are counted over all chunks.
         self.control = native.make_control(
             task.options, np.full(task.n, np.inf), np.full(task.n, ADJOINT_FLOOR),
-            weight=np.zeros(task.n), rtol=LAM_SHARE * task.options.rtol,
+            weight=np.zeros(task.n),
         )  # fmt: skip
         self._memory: dict[Stepper, _Along] = {}
         #: Segments crossed; None where one compiled function has run both passes.
         self._parts: list[tuple[Segment, NDArray[np.int64]]] | None = []
         self._size, self.z0 = np.ones(task.m), np.zeros(task.n)
         self._bound: tuple[kt.Store, bool, Callable[[int], int]] | None = None
+        #: Whether both passes are one compiled function, unless the solve changes its method.
+        self._at_once = (
+            isinstance(self.forward.steppers[0].method, kt.Erk)
+            and task.events is None
+            and self.forward.stops is None
+        )
         self._panel_memory = np.zeros((5, max(task.n, task.m, 1)))
         self._driver = native.Driver()
         self._progress, self._place = np.zeros(kt.N_PROGRESS), np.zeros(kt.N_PLACE, dtype=np.int64)
@@ -154,6 +164,7 @@ class GaussRunner(ContinuousRunner):
             self._memory[stepper] = _Along(
                 adjoint,
                 whole,
+                self._control(stepper),
                 native.make_scratch(stepper.method, whole, n, compiled.work_size),
                 native.make_store(stepper.method, n, capacity),
                 np.zeros((stepper.method.dense.shape[1], n)),
@@ -161,10 +172,16 @@ class GaussRunner(ContinuousRunner):
             )
         return self._memory[stepper]
 
+    def _control(self, stepper: Stepper) -> kt.Control:
+        """Return what the steps of lam obey: by any method the same sizes, once they are known."""
+        high = not stepper.tableau.implicit and stepper.tableau.order >= HIGH
+        return self.control._replace(rtol=LAM_SHARE[high] * self.task.options.rtol)
+
     def compute(self, theta: Floats, z0: Floats | None) -> None:
         """Compute value and gradient, see `Runner`."""
-        self._size[:] = np.abs(self.task.chosen(theta))
-        self._size[self._size == 0.0] = 1.0
+        np.abs(self.task.chosen(theta), out=self._size)
+        if not self._size.all():
+            self._size[self._size == 0.0] = 1.0
         if self._at_once:
             self._both(theta, z0)
         else:
@@ -172,16 +189,10 @@ class GaussRunner(ContinuousRunner):
             self._backward(y0, z0 is None)
         check_finite(self.task, self.gradient)
 
-    @property
-    def _at_once(self) -> bool:
-        """Whether both passes are one compiled function, unless the solve changes its method."""
-        forward = self.forward
-        explicit = isinstance(forward.steppers[0].method, kt.Erk)
-        return explicit and self.task.events is None and forward.stops is None
-
     def _both(self, theta: Floats, z0: Floats | None) -> None:
         """Run both passes by their address."""
         task, forward, driver = self.task, self.forward, self._driver
+        refuse_jumps(task, theta, z0)
         if forward.closed:
             forward.rewind(task.t0)
         self.system.p[: theta.size] = theta
@@ -216,7 +227,7 @@ class GaussRunner(ContinuousRunner):
             along = self._along(forward.stepper)
             arguments = (
                 forward.method, self.system, along.whole, along.adjoint, forward.control,
-                self.control, forward.store, along.chunk, forward.observations, self.table,
+                along.control, forward.store, along.chunk, forward.observations, self.table,
                 forward.scratch, along.scratch, self.gradient, along.rule, self._panel_memory,
                 along.rows, self._progress, self._place, self._size, self.z0, task.options.atol,
                 float(task.options.rtol), 4 * task.options.max_steps, task.t0, task.t1,
@@ -289,7 +300,8 @@ class GaussRunner(ContinuousRunner):
         count, not their sum: a gradient that vanishes at an optimum is not refused.
         """
         task = self.task
-        parts = float(np.linalg.norm(self._panel_memory[4, : task.m] * self._size))
+        sizes = self._panel_memory[4, : task.m] * self._size
+        parts = math.sqrt(sizes @ sizes)
         lost = task.options.rtol * norm * used
         if parts > 0.0 and lost > MOST_LOST * parts:
             raise GradientError(
@@ -317,7 +329,7 @@ class GaussRunner(ContinuousRunner):
         )
         status = self._driver.run(
             lambda budget: gauss_backward(
-                segment.method, past, along.whole, self.control, self.forward.observations,
+                segment.method, past, along.whole, along.control, self.forward.observations,
                 self.table, scratch, along.chunk, along.rule, self._panel_memory, along.rows,
                 progress, place, peak, y0, options.atol, self._size, options.rtol, span, most,
                 segment.t0, last, from_initial, self.gradient, budget,

@@ -48,6 +48,8 @@ class WatchedRunner(Runner):
     takes_events = False
     #: Whether it goes over all segments of a solve that changes its method.
     switches: bool = False
+    #: The kind of forward solve.
+    kind: type[Forward] = Forward
 
     def __init__(self, task: Task, watched: tuple[int, ...] = ()) -> None:
         self.task, self.watched = task, watched
@@ -66,6 +68,7 @@ class WatchedRunner(Runner):
             weight=np.zeros(task.n + size) if watched else None,
             build=self._build if self.switches else None,
             tells=not watched and task.held_down != "go on",
+            kind=self.kind,
         )
         self.table = task.loss_table()
         self.gradient = task.gradient_arrays()
@@ -87,6 +90,12 @@ class WatchedRunner(Runner):
             directions = np.ascontiguousarray(self.mix[:, : task.m])
             return compiled, kt.Tangents(*field, directions)
         return compiled, field
+
+    @property
+    def last(self) -> WatchedRunner:
+        """The runner whose steps the last result is of: itself, or one that watches."""
+        last: WatchedRunner = self._last
+        return last
 
     @abstractmethod
     def _run(self, theta: Floats, z0: Floats | None) -> Floats:
@@ -125,29 +134,7 @@ class WatchedRunner(Runner):
         if not peak.all():
             idle = self.task.m + np.flatnonzero(peak == 0.0)
             if np.setdiff1d(idle, directions).size:
-                directions = np.union1d(directions, idle)
-                self._watch(directions, theta, z0)
-        if self._is_at_rest():
-            whole = self.task.m + np.arange(self.task.n_watched)
-            if np.setdiff1d(whole, directions).size:
-                self._watch(np.union1d(directions, whole), theta, z0)
-
-    def _is_at_rest(self) -> bool:
-        """Tell whether no state moved by more than some tolerances: z says nothing of the steps.
-
-        A solution that starts at its steady state is right in one step of any length, and the
-        derivative of that step wrong by any factor.
-        """
-        last, n = self._last, self.task.n_watched
-        control, scratch = last.forward.control, last.forward.scratch
-        # In plain Python: nearly always the first state tells.
-        for i in range(n):
-            begin = float(last.z0[i])
-            size = STILL * (control.atol[i] + control.rtol * abs(begin))
-            # `not <=`, so that a NaN ends it.
-            if not (abs(scratch.y[i] - begin) <= size and scratch.peak[i] - abs(begin) <= size):
-                return False
-        return True
+                self._watch(np.union1d(directions, idle), theta, z0)
 
     def _at_rest(self, theta: Floats, z0: Floats | None) -> NDArray[np.int64]:
         """Return the states that seem to stay 0: a guess, which saves a pass where it is right.
@@ -208,6 +195,18 @@ class WatchedRunner(Runner):
         assert isinstance(self.system, kt.Tangents)
         self.system.directions[:] = self.mix[:, : self.task.m]
 
+    def _peak(self) -> Floats:
+        """Return each state's largest size; 0 where it says nothing about the steps so far."""
+        task, forward = self.task, self.forward
+        peak = forward.scratch.peak[: task.n_watched].copy()
+        if forward.events is None:
+            return peak
+        # What is 0 up to the first moment says nothing about the steps on the way there.
+        idle = forward.events.idle[: task.n_watched]
+        places = [i for i in task.asked.z0 if i < idle.size and idle[i]]
+        peak[places] = 0.0
+        return peak
+
     def _start_tangents(self, theta: Floats, z0: Floats | None) -> None:
         """Set the tangents at t0 and the tolerances they are held to."""
         task, forward, states = self.task, self.forward, self.task.equations.n_states
@@ -232,8 +231,6 @@ class WatchedRunner(Runner):
             forward.control.weight[task.n :].reshape(-1, task.n)[:, states:] = 1.0
 
 
-#: Tolerances that a state at rest may move by.
-STILL = 10.0
 #: Directions up to which each is watched alone.
 SEPARATE = 4
 

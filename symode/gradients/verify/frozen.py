@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from symode.codegen.compiled import NativeModel
+from symode.errors import GradientError
 from symode.gradients.methods import ForwardSensitivity, GradientMethod
 from symode.gradients.methods.base import begin, failed_forward, make_forward
 from symode.gradients.methods.discrete import DiscreteRunner
 from symode.gradients.methods.sensitivity import SensitivityRunner
+from symode.gradients.methods.watched import WatchedRunner
 from symode.gradients.task import Task
 from symode.kernels import types as kt
 from symode.solvers import native
@@ -63,7 +66,27 @@ def base_solve(task: Task, method: GradientMethod, theta: Floats, z0: Floats | N
     return forward
 
 
-def solve_fully(runner: DiscreteRunner) -> None:
+def own_solve(task: Task, method: GradientMethod, theta: Floats, z0: Floats | None) -> Forward:
+    """Return the forward pass along which J has a derivative that can be trusted.
+
+    That of `DiscreteAdjoint`: where directions are watched, their tangents have chosen its steps.
+    Along steps chosen for z alone at the edge of stability, J has z right and any slope. Where it
+    refuses the point, and for forward sensitivities, as `base_solve`.
+
+    Raises
+    ------
+    SolverError
+        When the solve fails.
+    """
+    if not isinstance(method, ForwardSensitivity):
+        runner = DiscreteRunner(task)
+        with suppress(GradientError):
+            runner.compute(theta, z0)
+            return runner.last.forward
+    return base_solve(task, method, theta, z0)
+
+
+def solve_fully(runner: WatchedRunner) -> None:
     """Let a runner take the steps of its last run again, implicit stages solved to rounding.
 
     An iteration stops at a share of the tolerance; its transpose is that of exact stages.

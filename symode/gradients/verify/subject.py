@@ -18,7 +18,7 @@ from symode.gradients.methods import (
     GradientMethod,
 )
 from symode.gradients.task import Outcome, Task
-from symode.gradients.verify.frozen import base_solve
+from symode.gradients.verify.frozen import base_solve, own_solve
 from symode.solvers.replay import Steps, steps_of
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Subject:
         """Return the accepted steps along which the method computes J, computed once."""
         rtol = task.options.rtol
         if rtol not in self._steps:
-            forward = base_solve(task, self.method, self.theta, self.z0)
+            forward = own_solve(task, self.method, self.theta, self.z0)
             self._steps[rtol] = steps_of(forward)
         return self._steps[rtol]
 

@@ -21,6 +21,7 @@ from symode.gradients.verify.difference import derivative, rounding_noise
 from symode.gradients.verify.dot_product import UNFINISHED
 from symode.gradients.verify.frozen import FrozenLoss
 from symode.gradients.verify.report import Check, Curve, digits_of
+from symode.gradients.verify.stability import measure
 from symode.gradients.verify.subject import Subject, vector_of, worst_entries
 
 Floats = NDArray[np.float64]
@@ -77,6 +78,8 @@ def check_taylor(subject: Subject) -> Check:
             tuple(details), curves=curves,
         )  # fmt: skip
     if not all(row.doubt <= VAGUE for row in judged):
+        if grown := too_sharp(subject):
+            return Check.skip("taylor", "consistency", grown)
         return Check(
             "taylor", False, digits_of(worst.gap), "consistency",
             "differences of J do not converge: J is not smooth here, or rounding hides it",
@@ -98,6 +101,8 @@ def check_taylor(subject: Subject) -> Check:
             kind = "is not the derivative of the computed J"
     else:
         passed, kind = _plateau(subject, worst)
+    if not passed and (grown := too_sharp(subject)):
+        return Check.skip("taylor", "consistency", grown)
     if not passed:
         details += _blame(subject)
     summary = f"{_slope_text(worst)}; {kind}"
@@ -105,6 +110,21 @@ def check_taylor(subject: Subject) -> Check:
         "taylor", passed, digits_of(worst.gap), "consistency", summary, tuple(details),
         curves=curves,
     )  # fmt: skip
+
+
+def too_sharp(subject: Subject) -> str:
+    r"""Return why no difference of J tells its slope here, "" where one may.
+
+    A perturbation :math:`\epsilon` stays small while :math:`\epsilon G < 1/10` for a growth G, and
+    J has rounding of relative size G eps: what is left of the quotient is :math:`10\,G^2` eps.
+    """
+    growth = measure(subject).growth
+    if not 10.0 * growth**2 * np.finfo(float).eps > VAGUE:
+        return ""
+    return (
+        f"perturbations grow by {growth:.1e}: no difference of J is both small enough for its "
+        "slope and large enough for rounding"
+    )
 
 
 def remainders(subject: Subject, task: Task) -> list[Remainder]:

@@ -1,5 +1,7 @@
 """Growth and drift are measured, and the report says what to use instead."""
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import pytest
 import sympy as sp
@@ -82,3 +84,56 @@ def test_a_refused_backsolve_gets_the_diagnosis():
     )
     assert not report.passed
     assert "stability" in report.digits and "refused" in report.causes[-1]
+
+
+def lorenz_checks(end, *, scale=0.0, **options):
+    lorenz = symode.Model({X: S * (Y - X), Y: X * (R - Z) - Y, Z: X * Y - B * Z}, [S, R, B])
+    return symode.verify(
+        lorenz, symode.Loss(terminal=X**2 + Z), (0, end), [10, 28, 8 / 3], [1, 1, 1],
+        method=Scaled(scale), reference_digits=0,
+        checks=["taylor", "second order", "dot product", "stability"], **options,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Scaled(DiscreteAdjoint):
+    """A gradient that is wrong by a share of its first entry."""
+
+    by: float = 0.0
+
+    def prepare(self, task):
+        runner = super().prepare(task)
+
+        def wrong(theta, z0):
+            found = runner(theta, z0)
+            return replace(found, theta=found.theta * (1 + self.by * (np.arange(3) == 0)))
+
+        return wrong
+
+
+def test_limits_follow_what_rounding_may_grow_to():
+    # 1.1e-11 where errors grow by 4e4, and 8e-7 where they grow by 2e9.
+    early, late = lorenz_checks(20), lorenz_checks(30, rtol=1e-12, atol=1e-14)
+    assert early.passed and "rounding may grow" in early["dot product"].summary
+    assert early["dot product"].digits > 10
+    assert late.passed and late["taylor"].skipped and not late["dot product"].skipped
+    # What differences can tell, they tell.
+    assert not lorenz_checks(20, scale=1e-4)["taylor"].passed
+
+
+@pytest.mark.parametrize("solver", ["tsit5", "bosh3"])
+def test_explicit_steps_on_a_stiff_model_are_those_of_the_gradients_own_run(solver):
+    # Along steps chosen for z alone J has any slope: the check failed a right gradient.
+    a, b, c = sp.symbols("p1:4")
+    loss, back = a * X - b * Y * Z, c * Y**2
+    model = symode.Model({X: -loss, Y: loss - back, Z: back}, parameters=[a, b, c])
+    wanted = symode.Loss(terminal=2 * X + 1e3 * Y + Z**2, observations=[(0.4, X * Z)])
+    checks = ["taylor", "second order", "dot product"]
+    for method, passes in ((DiscreteAdjoint(), True), (Scaled(1e-6), False)):
+        report = symode.verify(
+            model, wanted, (0, 1.5), [0.04, 1e4, 3e7], [1.0, 1e-5, 0.2], method=method,
+            solver=solver, rtol=1e-6, atol=1e-10, checks=checks,
+        )  # fmt: skip
+        assert report["taylor"].passed == passes
+        assert report["second order"].passed and report["dot product"].passed
+    assert "derivative of the computed J" in report["taylor"].summary
