@@ -92,6 +92,26 @@ def test_states_that_seem_to_rest_and_move_later_do_no_harm():
     assert own.z0["w"] == pytest.approx(np.exp(-3), rel=1e-7)
 
 
+AT_REST = [(method, "rodas5p") for method in METHODS] + [
+    ("discrete", "auto"),
+    ("discrete", "tsit5"),
+]
+
+
+@pytest.mark.parametrize(("method", "solver"), AT_REST, ids=str)
+@pytest.mark.parametrize("away", [0.0, 1e-10])
+def test_a_solution_at_rest_has_the_gradient_of_what_would_move_it(method, solver, away):
+    # x = u / k throughout; dx(T)/du at fixed x0 is (1 - exp(-k T)) / k.
+    model = symode.Model({X: Q - K * X}, parameters=[K, Q])
+    gradient = model.gradient(
+        symode.Loss(terminal=X), (0, 20), theta=[0.6, 0.6], z0=[1.0 + away], method=method,
+        solver=solver, rtol=1e-8,
+    )  # fmt: skip
+    # Without care one step leads to the end, and some are wrong by a factor of hundreds.
+    assert gradient.theta["q"] == pytest.approx((1 - np.exp(-12)) / 0.6, rel=1e-5)
+    assert gradient.z0["x"] == pytest.approx(np.exp(-12), abs=1e-5)
+
+
 def test_many_zeros_are_watched_as_one_direction():
     ks = sp.symbols("k0:7")
     forcing = sum(k * sp.sin((3 + i) * T + i) for i, k in enumerate(ks))

@@ -134,7 +134,29 @@ class WatchedRunner(Runner):
         if not peak.all():
             idle = self.task.m + np.flatnonzero(peak == 0.0)
             if np.setdiff1d(idle, directions).size:
-                self._watch(np.union1d(directions, idle), theta, z0)
+                directions = np.union1d(directions, idle)
+                self._watch(directions, theta, z0)
+        if self._is_at_rest():
+            whole = self.task.m + np.arange(self.task.n_watched)
+            if np.setdiff1d(whole, directions).size:
+                self._watch(np.union1d(directions, whole), theta, z0)
+
+    def _is_at_rest(self) -> bool:
+        """Tell whether no state moved by more than some tolerances: z says nothing of the steps.
+
+        A solution that starts at its steady state is right in one step of any length, and the
+        derivative of that step wrong by any factor.
+        """
+        last, n = self._last, self.task.n_watched
+        control, scratch = last.forward.control, last.forward.scratch
+        # In plain Python: nearly always the first state tells.
+        for i in range(n):
+            begin = float(last.z0[i])
+            size = STILL * (control.atol[i] + control.rtol * abs(begin))
+            # `not <=`, so that a NaN ends it.
+            if not (abs(scratch.y[i] - begin) <= size and scratch.peak[i] - abs(begin) <= size):
+                return False
+        return True
 
     def _at_rest(self, theta: Floats, z0: Floats | None) -> NDArray[np.int64]:
         """Return the states that seem to stay 0: a guess, which saves a pass where it is right.
@@ -231,6 +253,8 @@ class WatchedRunner(Runner):
             forward.control.weight[task.n :].reshape(-1, task.n)[:, states:] = 1.0
 
 
+#: Tolerances that a state at rest may move by.
+STILL = 10.0
 #: Directions up to which each is watched alone.
 SEPARATE = 4
 
