@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -77,8 +79,11 @@ class RollingForward(Forward):
 
     def reset(self, y0: Floats, t0: float, t1: float) -> None:
         """Go to the start, and forget all that was kept."""
-        #: Steps of each unit, and where it was going.
-        self.units: list[tuple[int, float]] = []
+        self.n_units = 0
+        #: Steps of units that are not whole, and where units went, from which one on: a long solve
+        #: has many units, and its memory does not grow.
+        self.odd: dict[int, int] = {}
+        self.targets: list[tuple[int, float]] = []
         self.legs: list[Leg] = []
         #: Starts of units inside a segment, where steps were dropped before them.
         self.marks: dict[int, Leg] = {}
@@ -111,7 +116,7 @@ class RollingForward(Forward):
     def _noted(self) -> Leg:
         scratch = self.scratch
         return Leg(
-            len(self.units), self.stepper, scratch.clock.copy(), scratch.count.copy(),
+            self.n_units, self.stepper, scratch.clock.copy(), scratch.count.copy(),
             scratch.y.copy(), scratch.peak.copy(),
         )  # fmt: skip
 
@@ -142,7 +147,7 @@ class RollingForward(Forward):
         self._end_unit()
         self.rolled += int(self.scratch.count[kt.STEPS])
         self._count_anew()
-        unit = len(self.units)
+        unit = self.n_units
         dropped = self.held.place(unit)
         if dropped is not None:
             self.saved.pop(dropped, None)
@@ -154,14 +159,23 @@ class RollingForward(Forward):
         self._end_unit()
 
         self.marked = len(self.marks)
-        self.loaded = len(self.units) - 1 if self.scratch.count[kt.STEPS] else -1
+        self.loaded = self.n_units - 1 if self.scratch.count[kt.STEPS] else -1
         self.driver.on_full = None
 
     def _end_unit(self) -> None:
         if steps := int(self.scratch.count[kt.STEPS]):
             if self.looks is not None:
                 self.looks(self.store.t[: steps + 1], self.store.z[: steps + 1])
-            self.units.append((steps, self.t_end))
+            if steps != self.unit_steps:
+                self.odd[self.n_units] = steps
+            if not self.targets or self.targets[-1][1] != self.t_end:
+                self.targets.append((self.n_units, self.t_end))
+            self.n_units += 1
+
+    def unit(self, place: int) -> tuple[int, float]:
+        """Return the steps of a unit, and where it was going."""
+        _, t_end = self.targets[bisect_right(self.targets, (place, math.inf)) - 1]
+        return self.odd.get(place, self.unit_steps), t_end
 
     def _count_anew(self) -> None:
         """Count, and store, the next steps from 0."""
@@ -218,7 +232,7 @@ class RollingForward(Forward):
         self._end_unit()
         self.rolled += step
         self._count_anew()
-        self.marks[len(self.units)] = self._noted()
+        self.marks[self.n_units] = self._noted()
 
     def _go_on(self, new: Stepper, patience: int, back: int) -> None:
         super()._go_on(new, patience, back)
@@ -275,7 +289,7 @@ class RollingForward(Forward):
         """Solve from the present state over the steps of a unit; return SUCCESS or a failure."""
         from symode.kernels.loop import advance
 
-        steps, t_end = self.units[unit]
+        steps, t_end = self.unit(unit)
         assert self._memory is not None
         if self._memory.h.size < steps:
             self._memory = native.make_store(self.method, self.system.n, steps)

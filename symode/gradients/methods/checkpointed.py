@@ -210,12 +210,12 @@ class CheckpointedRunner(WatchedRunner):
 
     def _cost(self) -> dict[str, object]:
         """Return what was kept and what was done again."""
-        forward, units = self.forward, len(self.forward.units)
+        forward, units = self.forward, self.forward.n_units
         if len(forward.legs) + forward.marked == 1:
             fewest = fewest_runs(forward.limit, units) * forward.unit_steps
         else:
             # Each once but the last: every segment has its start.
-            fewest = sum(steps for steps, _ in forward.units[:-1])
+            fewest = sum(forward.unit(u)[0] for u in range(units - 1))
         # The state at the start is among those of the segments.
         kept = (forward.most + 1) * self.checkpoint_bytes
         kept += sum(leg.nbytes + OVERHEAD for leg in forward.legs[1:])
@@ -236,7 +236,7 @@ class CheckpointedRunner(WatchedRunner):
         """Transpose all units, the last first, and the jumps between segments."""
         forward = self.forward
         segments = forward.segments
-        stop = len(forward.units)
+        stop = forward.n_units
         for i in range(len(segments) - 1, -1, -1):
             segment, leg = segments[i], forward.legs[i]
             jump, here = segment.jump, stop > leg.first
