@@ -88,6 +88,11 @@ class Event:
             raise ModelError(
                 f"The trigger {self.trigger!r} is a text: write it with SymPy, as in x < 0."
             )
+        if trigger.is_number:
+            raise ModelError(
+                f"The trigger {trigger} is a number, which never crosses zero. For an event at a "
+                f"time write t > {trigger}, with the model's time."
+            )
         object.__setattr__(self, "trigger", trigger)
         pairs = self.assignments
         pairs = list(pairs.items()) if isinstance(pairs, Mapping) else list(pairs)

@@ -57,8 +57,8 @@ class EventRun(Firing):
         self.watch = Watch(self.bound) if self.watched else None
         self.seen: dict[int, int] = {}
         self.stretch = FIRST
-        #: States that are 0 all the way to the first moment.
-        self.idle = np.zeros(self.n, dtype=bool)
+        #: State at both ends of the way to the first moment; the latter once it is reached.
+        self.way = [forward.scratch.y[: self.n].copy()]
         self.t0, self.t1 = t0, t1 = float(clock[kt.T]), float(clock[kt.T_END])
         # Many short segments: a store grows where one is long.
         forward.capacity = min(forward.capacity, STORE)

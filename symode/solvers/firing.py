@@ -98,7 +98,7 @@ class Firing:
     modes: Modes = field(init=False)
     reader: Truths = field(init=False)
     work: Floats = field(init=False)
-    idle: NDArray[np.bool_] = field(init=False)
+    way: list[Floats] = field(init=False)
     recent: deque[float] = field(init=False)
     seen: dict[int, int] = field(init=False)
     watched: list[int] = field(init=False)
@@ -331,8 +331,10 @@ class Firing:
             uncertainty, modes, after, tuple(states),
         )  # fmt: skip
         self.jumps.append(jump)
-        if len(self.jumps) == 1 and int(forward.scratch.count[kt.STEPS]):
-            self.idle = forward.scratch.peak[: self.n] == 0.0
+        if len(self.way) == 1:
+            # What fires at t0 gives the way its start.
+            moved = int(forward.scratch.count[kt.STEPS]) > 0
+            self.way = [self.way[0], states[0].copy()] if moved else [states[-1].copy()]
         self._push(forward, jump)
         if steps:
             forward.leave_observations_at(t)

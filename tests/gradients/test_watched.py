@@ -112,6 +112,37 @@ def test_a_solution_at_rest_has_the_gradient_of_what_would_move_it(method, solve
     assert gradient.z0["x"] == pytest.approx(np.exp(-12), abs=1e-5)
 
 
+@pytest.mark.parametrize(("method", "solver"), AT_REST, ids=str)
+def test_a_state_at_rest_beside_one_that_moves_keeps_its_gradient(method, solver):
+    # x = u / k throughout, while y = 1.3 exp(-t / 20) sets the pace.
+    y, slow = sp.symbols("y slow")
+    model = symode.Model({y: -slow * y, X: Q - K * X}, parameters=[K, Q, slow])
+    gradient = model.gradient(
+        symode.Loss(terminal=X + y), (0, 20), theta=[0.6, 0.6, 0.05], z0=[1.3, 1.0], method=method,
+        solver=solver, rtol=1e-8,
+    )  # fmt: skip
+    # Some are wrong by a factor of hundreds where nothing watches x.
+    assert gradient.theta["q"] == pytest.approx((1 - np.exp(-12)) / 0.6, rel=1e-5)
+    assert gradient.z0["x"] == pytest.approx(np.exp(-12), abs=1e-5)
+    assert gradient.theta["slow"] == pytest.approx(-20 * 1.3 * np.exp(-1), rel=1e-6)
+
+
+@pytest.mark.parametrize("solver", ["auto", "tsit5", "rodas5p"])
+@pytest.mark.parametrize("method", ["discrete", "checkpointed"])
+def test_a_state_at_rest_up_to_a_dose_keeps_its_gradient(method, solver):
+    # x rests for 20, is raised by 0.7 there, and relaxes: dx/dq = (1 - exp(-k t)) / k all along.
+    dose = symode.Event(T > 20, {X: X + sp.Float(0.7)})
+    model = symode.Model({X: Q - K * X}, parameters=[K, Q], events=[dose])
+    gradient = model.gradient(
+        symode.Loss(terminal=X), (0, 21), theta=[0.6, 0.6], z0=[1.0], method=method,
+        solver=solver, rtol=1e-8,
+    )  # fmt: skip
+    assert gradient.theta["q"] == pytest.approx((1 - np.exp(-0.6 * 21)) / 0.6, rel=1e-5)
+    # x - u / k = 0.7 exp(-k (t - 20)), and u / k^2 that the rest itself moves by.
+    rest = -(1 - np.exp(-0.6 * 21)) / 0.6
+    assert gradient.theta["k"] == pytest.approx(rest - 0.7 * np.exp(-0.6), rel=1e-5)
+
+
 def test_many_zeros_are_watched_as_one_direction():
     ks = sp.symbols("k0:7")
     forcing = sum(k * sp.sin((3 + i) * T + i) for i, k in enumerate(ks))

@@ -182,6 +182,12 @@ def test_faults_of_events_are_found_at_once() -> None:
         assert words.lower() in text.lower()
 
 
+def test_a_number_is_no_trigger() -> None:
+    # It would never fire, without a word; a time was meant.
+    with pytest.raises(ModelError, match=r"trigger 20 is a number.*t > 20"):
+        Event(20, {x: x + 1})
+
+
 def test_events_are_part_of_what_a_model_is() -> None:
     with_events = ball()
     again = pickle.loads(pickle.dumps(with_events))

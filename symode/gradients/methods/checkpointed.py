@@ -197,7 +197,8 @@ class CheckpointedRunner(WatchedRunner):
         forward.settle()
         if forward.events is not None:
             check_jumps(task, forward.events)
-        stats, scratch, peak = forward.stats, forward.scratch, self._peak()
+        stats, scratch = forward.stats, forward.scratch
+        peak, self.end = scratch.peak[: task.n_watched].copy(), scratch.y[: task.n].copy()
         loss_value(self.system, forward.observations, self.table, scratch, self.gradient)
         slopes_at_observations(task, forward, self.table)
         self._backward()
@@ -207,6 +208,10 @@ class CheckpointedRunner(WatchedRunner):
         check_finite(task, self.gradient)
         self._found = {"method": "checkpointed", "forward": stats, **self._cost()}
         return peak
+
+    def _end(self) -> Floats:
+        """Return the state that the last forward pass ended with, kept over the way back."""
+        return self.end
 
     def _cost(self) -> dict[str, object]:
         """Return what was kept and what was done again."""

@@ -163,7 +163,7 @@ class DiscreteRunner(WatchedRunner):
         if forward.closed:
             self._back(forward.end(), z0 is None)
         check_finite(task, self.gradient)
-        return self._peak()
+        return forward.scratch.peak[: task.n_watched]
 
     def _back(self, segments: list[Segment], from_initial: bool = False) -> None:
         """Carry lam from the start of the last segment to t0, over all before it.

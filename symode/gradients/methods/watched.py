@@ -136,27 +136,54 @@ class WatchedRunner(Runner):
             if np.setdiff1d(idle, directions).size:
                 directions = np.union1d(directions, idle)
                 self._watch(directions, theta, z0)
-        if self._is_at_rest():
-            whole = self.task.m + np.arange(self.task.n_watched)
-            if np.setdiff1d(whole, directions).size:
-                self._watch(np.union1d(directions, whole), theta, z0)
+        resting = self.task.m + np.asarray(self._last._resting(), dtype=np.int64)
+        if np.setdiff1d(resting, directions).size:
+            self._watch(np.union1d(directions, resting), theta, z0)
 
-    def _is_at_rest(self) -> bool:
-        """Tell whether no state moved by more than some tolerances: z says nothing of the steps.
+    def _end(self) -> Floats:
+        """Return the state that the last forward pass ended with."""
+        return self.forward.scratch.y
 
-        A solution that starts at its steady state is right in one step of any length, and the
-        derivative of that step wrong by any factor.
+    def _resting(self) -> list[int]:
+        """Return the states that f may move, and that moved by no more than some tolerances.
+
+        They say nothing of the steps: what starts at its steady state is right in one step of any
+        length, and the derivative of that step wrong by any factor.
         """
-        last, n = self._last, self.task.n_watched
-        control, scratch = last.forward.control, last.forward.scratch
-        # In plain Python: nearly always the first state tells.
-        for i in range(n):
-            begin = float(last.z0[i])
-            size = STILL * (control.atol[i] + control.rtol * abs(begin))
-            # `not <=`, so that a NaN ends it.
-            if not (abs(scratch.y[i] - begin) <= size and scratch.peak[i] - abs(begin) <= size):
-                return False
-        return True
+        forward, n = self.forward, self.task.n_watched
+        control, scratch = forward.control, forward.scratch
+        ways = [(self.z0[:n], self._end()[:n], scratch.peak[:n])]
+        if forward.events is not None and len(forward.events.way) == 2:
+            begin, end = (state[:n] for state in forward.events.way)
+            ways.append((begin, end, np.maximum(np.abs(begin), np.abs(end))))
+        found: set[int] = set()
+        for place, (begin, end, peak) in enumerate(ways):
+            still = min(STILL, SHARE / control.rtol)
+            if n > FEW:
+                size = still * (control.atol[:n] + control.rtol * np.abs(begin))
+                slow = (np.abs(end - begin) <= size) & (peak - np.abs(begin) <= size)
+                candidates = np.flatnonzero(slow).tolist()
+            else:
+                # In plain Python, which is faster for few.
+                at, ends, peaks = begin.tolist(), end.tolist(), peak.tolist()
+                sizes = [
+                    still * (a + control.rtol * abs(z))
+                    for a, z in zip(control.atol[:n].tolist(), at, strict=True)
+                ]
+                candidates = [
+                    i
+                    for i, size in enumerate(sizes)
+                    if abs(ends[i] - at[i]) <= size and peaks[i] - abs(at[i]) <= size
+                ]
+            if candidates:
+                rhs, asked = self.task.equations.rhs, self.task.asked.z0
+                # What is 0 up to a first dose moves with theta from then on alone.
+                found |= {
+                    i
+                    for i in candidates
+                    if rhs[i] != 0 and (place == 0 or begin[i] != 0.0 or i in asked)
+                }
+        return sorted(found)
 
     def _at_rest(self, theta: Floats, z0: Floats | None) -> NDArray[np.int64]:
         """Return the states that seem to stay 0: a guess, which saves a pass where it is right.
@@ -217,18 +244,6 @@ class WatchedRunner(Runner):
         assert isinstance(self.system, kt.Tangents)
         self.system.directions[:] = self.mix[:, : self.task.m]
 
-    def _peak(self) -> Floats:
-        """Return each state's largest size; 0 where it says nothing about the steps so far."""
-        task, forward = self.task, self.forward
-        peak = forward.scratch.peak[: task.n_watched].copy()
-        if forward.events is None:
-            return peak
-        # What is 0 up to the first moment says nothing about the steps on the way there.
-        idle = forward.events.idle[: task.n_watched]
-        places = [i for i in task.asked.z0 if i < idle.size and idle[i]]
-        peak[places] = 0.0
-        return peak
-
     def _start_tangents(self, theta: Floats, z0: Floats | None) -> None:
         """Set the tangents at t0 and the tolerances they are held to."""
         task, forward, states = self.task, self.forward, self.task.equations.n_states
@@ -253,8 +268,12 @@ class WatchedRunner(Runner):
             forward.control.weight[task.n :].reshape(-1, task.n)[:, states:] = 1.0
 
 
-#: Tolerances that a state at rest may move by.
-STILL = 10.0
+#: Tolerances, and share of its size, that a state may move by and count as at rest. The
+#: derivative of steps that only see so much of a motion is good to one in as many.
+STILL = 1000.0
+SHARE = 1e-3
+#: States up to which plain Python looks at them.
+FEW = 16
 #: Directions up to which each is watched alone.
 SEPARATE = 4
 
