@@ -78,7 +78,7 @@ def estimated_size(field: Field, n_stages: int) -> int:
     >>> b = Builder()
     >>> decay = b.freeze([b.neg(b.mul(b.input("p", 0), b.input("z", 0)))])
     >>> estimated_size(Field(decay, n_states=1, n_parameters=1), n_stages=8)
-    97
+    105
     """
     elimination = field.elimination
     solve = 2 * len(elimination.column)

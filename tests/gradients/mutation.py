@@ -10,7 +10,9 @@ from symode.codegen.reference import evaluate
 from symode.symbolic.graph import Builder, Graph
 
 
-def mutants(graph: Graph, first: int = 0, inner: bool = True) -> Iterator[tuple[str, Graph]]:
+def mutants(
+    graph: Graph, first: int = 0, inner: bool = True, stop: int | None = None
+) -> Iterator[tuple[str, Graph]]:
     """Yield (what was done, graph), without mutants that compute the same.
 
     Parameters
@@ -19,11 +21,13 @@ def mutants(graph: Graph, first: int = 0, inner: bool = True) -> Iterator[tuple[
         Outputs before this one are no derivatives: a change in them alone is no mutant.
     inner
         Whether terms of sums inside the graph are mutated too, or outputs alone.
+    stop
+        Outputs from this one on are no derivatives either; None: all are.
     """
-    for i in range(first, len(graph.outputs)):
+    for i in range(first, len(graph.outputs) if stop is None else stop):
         for what in ("drop", "flip"):
             changed = _copy(graph, output=(i, what))
-            if _differs(graph, changed, first):
+            if _differs(graph, changed, first, stop):
                 yield f"{what} output {i}", changed
     if not inner:
         return
@@ -31,7 +35,7 @@ def mutants(graph: Graph, first: int = 0, inner: bool = True) -> Iterator[tuple[
         if op in ("add", "sub"):
             for what in ("drop left", "drop right", "flip right"):
                 changed = _copy(graph, node=(node, what))
-                if _differs(graph, changed, first):
+                if _differs(graph, changed, first, stop):
                     yield f"{what} term of {op} {node}", changed
 
 
@@ -61,8 +65,8 @@ def _copy(
     return b.freeze(outputs)
 
 
-def _differs(a: Graph, b: Graph, first: int) -> bool:
+def _differs(a: Graph, b: Graph, first: int, stop: int | None) -> bool:
     rng = np.random.default_rng(0)
-    t, z, p, v = rng.uniform(0.3, 1.7, 4 * 16).reshape(4, 16)
-    before, after = (evaluate(g, t[0], z, p, v)[first:] for g in (a, b))
+    t, z, p, v = rng.uniform(0.3, 1.7, 4 * 64).reshape(4, 64)
+    before, after = (evaluate(g, t[0], z, p, v)[first:stop] for g in (a, b))
     return not np.allclose(before, after, rtol=1e-9, atol=0.0)

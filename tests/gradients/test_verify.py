@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 import sympy as sp
 from cases import CASES, DRIVEN, LOSSES
-from gradients.mutation import mutants
+from gradients.mutation import evaluate, mutants
 
 import symode
 import symode.gradients.task as task_module
 from symode.errors import GradientError, SolverError, UnsupportedCombinationError
 from symode.gradients.methods import METHODS
 from symode.gradients.methods.discrete import DiscreteRunner
+from symode.solvers.methods import get_method
 from symode.symbolic.derive import FIELD_KERNELS
+from symode.symbolic.fused_step import derive_step_transposed, fused_kernels
 from symode.symbolic.lift import lift_field
 
 MODEL, LOSS, SPAN, THETA = DRIVEN
@@ -109,8 +111,32 @@ def kernel_mutants(name: str) -> list:
 def test_every_term_of_a_derived_product_counts(name, graph, monkeypatch, scratch_store):
     signature, _ = FIELD_KERNELS[name]
     monkeypatch.setitem(FIELD_KERNELS, name, (signature, lambda field: graph))
+    # Whole steps use other kernels: the next test's.
+    monkeypatch.setattr(task_module, "fused_kernels", lambda *_, **__: {})
     for method, solver in USERS[name][1]:
         assert not verify(method=method, solver=solver).passed
+
+
+RODAS5P = get_method("rodas5p")
+WHOLE_STEP = derive_step_transposed(FIELD, RODAS5P)
+
+
+def whole_step_mutants() -> list:
+    # The last output is no derivative: it sends bad solutions to the kernels above, those of a
+    # mutated elimination among them, which end in no gradient.
+    found = list(mutants(WHOLE_STEP, stop=len(WHOLE_STEP.outputs) - 1))
+    t, z, p, v = np.random.default_rng(2).uniform(0.3, 1.7, (4, 64))
+    found = [(what, graph) for what, graph in found if evaluate(graph, t[0], z, p, v)[-1] == 0]
+    picks = np.random.default_rng(1).permutation(len(found))[:10]
+    return [pytest.param(found[i][1], id=found[i][0]) for i in sorted(picks)]
+
+
+@pytest.mark.parametrize("graph", whole_step_mutants())
+def test_every_term_of_a_whole_step_counts(graph, monkeypatch, scratch_store):
+    kernels = fused_kernels(FIELD, RODAS5P, transposed=True)
+    kernels["lu_step_t"] = (kernels["lu_step_t"][0], graph)
+    monkeypatch.setattr(task_module, "fused_kernels", lambda *_, **__: kernels)
+    assert not verify(method="discrete", solver="rodas5p").passed
 
 
 AUGMENTED = list(mutants(task_module.augmented(FIELD).graph, first=FIELD.n_states))[::4]

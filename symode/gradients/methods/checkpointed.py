@@ -151,6 +151,7 @@ class CheckpointedRunner(WatchedRunner):
     """A `CheckpointedAdjoint` made ready for one task."""
 
     kernels = ("vjp",)
+    whole_steps = True
     derivative = "second"
     takes_events = True
     switches = True

@@ -112,9 +112,9 @@ class Scaled(DiscreteAdjoint):
 
 
 def test_limits_follow_what_rounding_may_grow_to():
-    # 1.1e-11 where errors grow by 4e4, and 8e-7 where they grow by 2e9.
+    # What is compared may differ by rounding that grows by 4e4, and by 2e9.
     early, late = lorenz_checks(20), lorenz_checks(30, rtol=1e-12, atol=1e-14)
-    assert early.passed and "rounding may grow" in early["dot product"].summary
+    assert early.passed
     assert early["dot product"].digits > 10
     assert late.passed and late["taylor"].skipped and not late["dot product"].skipped
     # What differences can tell, they tell.
