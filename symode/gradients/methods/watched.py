@@ -136,8 +136,8 @@ class WatchedRunner(Runner):
             if np.setdiff1d(idle, directions).size:
                 directions = np.union1d(directions, idle)
                 self._watch(directions, theta, z0)
-        resting = self.task.m + np.asarray(self._last._resting(), dtype=np.int64)
-        if np.setdiff1d(resting, directions).size:
+        resting = [self.task.m + i for i in self._last._resting()]
+        if not set(resting).issubset(directions.tolist()):
             self._watch(np.union1d(directions, resting), theta, z0)
 
     def _end(self) -> Floats:
@@ -157,23 +157,21 @@ class WatchedRunner(Runner):
             begin, end = (state[:n] for state in forward.events.way)
             ways.append((begin, end, np.maximum(np.abs(begin), np.abs(end))))
         found: set[int] = set()
+        still, atol = min(STILL, SHARE / control.rtol), control.atol[:n].tolist()
         for place, (begin, end, peak) in enumerate(ways):
-            still = min(STILL, SHARE / control.rtol)
             if n > FEW:
                 size = still * (control.atol[:n] + control.rtol * np.abs(begin))
                 slow = (np.abs(end - begin) <= size) & (peak - np.abs(begin) <= size)
                 candidates = np.flatnonzero(slow).tolist()
             else:
                 # In plain Python, which is faster for few.
-                at, ends, peaks = begin.tolist(), end.tolist(), peak.tolist()
-                sizes = [
-                    still * (a + control.rtol * abs(z))
-                    for a, z in zip(control.atol[:n].tolist(), at, strict=True)
-                ]
+                rtol = control.rtol
+                rows = zip(begin.tolist(), end.tolist(), peak.tolist(), atol, strict=True)
                 candidates = [
                     i
-                    for i, size in enumerate(sizes)
-                    if abs(ends[i] - at[i]) <= size and peaks[i] - abs(at[i]) <= size
+                    for i, (z, last, most, a) in enumerate(rows)
+                    if abs(last - z) <= (size := still * (a + rtol * abs(z)))
+                    and most - abs(z) <= size
                 ]
             if candidates:
                 rhs, asked = self.task.equations.rhs, self.task.asked.z0
