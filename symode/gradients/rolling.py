@@ -127,7 +127,9 @@ class RollingForward(Forward):
             self.roll()
             return
         size = 2 * max(store.h.size, 1)
-        self._memory = self.store = grown(store, min(size, self.unit_steps) if self.rolls else size)
+        self._memory = self.store = native.resized(
+            store, min(size, self.unit_steps) if self.rolls else size
+        )
 
     def room(self, budget: int) -> int:
         """Return how many steps of a portion the unit has room for."""
@@ -307,21 +309,6 @@ class RollingForward(Forward):
         whole = status in (FULL, SWITCH, SUCCESS) and self.scratch.count[kt.STEPS] == steps
         # Short of them, the steps are others, and the states that are compared differ.
         return SUCCESS if whole or status in (FULL, SWITCH) else int(status)
-
-
-def grown(store: kt.Store, capacity: int) -> kt.Store:
-    """Return a store of this capacity with the same content."""
-    new = kt.Store(
-        keep=store.keep,
-        t=np.empty(capacity + 1),
-        h=np.empty(capacity),
-        z=np.empty((capacity + 1, *store.z.shape[1:])),
-        k=np.empty((capacity, *store.k.shape[1:])),
-        member=np.zeros(capacity if store.member.size else 0, dtype=np.int64),
-    )
-    for old, fresh in zip(store[1:], new[1:], strict=True):
-        fresh[: old.shape[0]] = old
-    return new
 
 
 def first_steps(store: kt.Store, steps: int) -> kt.Store:

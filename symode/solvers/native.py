@@ -315,7 +315,11 @@ def no_store(method: kt.Method, n: int) -> kt.Store:
 
 def enlarged(store: kt.Store, factor: int = 2) -> kt.Store:
     """Return a store of more steps with the same content."""
-    capacity = max(64, store.h.size * factor)
+    return resized(store, max(64, store.h.size * factor))
+
+
+def resized(store: kt.Store, capacity: int) -> kt.Store:
+    """Return a store of this capacity, no less than its own, with the same content."""
     new = kt.Store(
         keep=store.keep,
         t=np.empty(capacity + 1),
